@@ -1,0 +1,126 @@
+"""Sites: the places in a model that are measured, their grammar and their selection.
+
+A site is ``embed`` (what enters block 0), ``block.<i>.<point>`` or ``final_norm``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from hiddenscope.errors import SiteError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_BLOCK = re.compile(r"block\.(0|[1-9][0-9]*)\.([a-z_]+)")
+
+
+@dataclass(frozen=True)
+class Site:
+    """One place that is measured.
+
+    Attributes
+    ----------
+    name : str
+        ``embed``, ``block.<i>.<point>`` or ``final_norm``.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.name not in {"embed", "final_norm"} and not _BLOCK.fullmatch(self.name):
+            msg = (
+                f"{self.name!r} is not a site: expected 'embed', 'final_norm' or "
+                "'block.<number>.<point>', for example 'block.3.resid_post'"
+            )
+            raise SiteError(msg)
+
+    @classmethod
+    def parse(cls, name: str) -> Site:
+        """Read a site from its name.
+
+        Raises
+        ------
+        SiteError
+            The name does not follow the grammar.
+        """
+        return cls(name)
+
+    @property
+    def block(self) -> int | None:
+        """The block's number, or None for ``embed`` and ``final_norm``."""
+        match = _BLOCK.fullmatch(self.name)
+        return int(match[1]) if match else None
+
+    @property
+    def point(self) -> str | None:
+        """Where in the block, or None for ``embed`` and ``final_norm``."""
+        match = _BLOCK.fullmatch(self.name)
+        return match[2] if match else None
+
+    @property
+    def label(self) -> str:
+        """The site in words: ``embed``, ``block 3``, ``block 3 attn_out``, ``final norm``."""
+        if self.block is None:
+            return self.name.replace("_", " ")
+        suffix = "" if self.point == "resid_post" else f" {self.point}"
+        return f"block {self.block}{suffix}"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def trunk(n_blocks: int, *, final_norm: bool) -> tuple[Site, ...]:
+    """The default sites of a model: ``embed``, every block's output, the final norm."""
+    names = ["embed", *(f"block.{i}.resid_post" for i in range(n_blocks))]
+    return tuple(Site(n) for n in (*names, *(["final_norm"] if final_norm else [])))
+
+
+def select_sites(
+    patterns: str | Iterable[str], available: Sequence[Site], hf: Sequence[Site] = ()
+) -> tuple[Site, ...]:
+    """Choose sites by name, pattern or selection.
+
+    Parameters
+    ----------
+    patterns : str or iterable of str
+        ``trunk`` or ``all`` (every site in `available`), ``hf`` (exactly the sites of
+        Hugging Face's ``hidden_states`` tuple), a site, or a pattern such as
+        ``block.*.resid_post``. A string may hold several, separated by commas.
+    available : sequence of Site
+        The sites that there are, in order.
+    hf : sequence of Site
+        The sites of the ``hidden_states`` tuple.
+
+    Returns
+    -------
+    tuple of Site
+        In the order of `available`, each once.
+
+    Raises
+    ------
+    SiteError
+        A pattern matches no site.
+    """
+    parts = patterns.split(",") if isinstance(patterns, str) else list(patterns)
+    chosen: set[Site] = set()
+    for part in (p.strip() for p in parts):
+        if part in {"trunk", "all"}:
+            found = set(available)
+        elif part == "hf":
+            found = set(hf)
+        else:
+            found = {s for s in available if fnmatchcase(s.name, part)}
+        if not found:
+            names = [s.name for s in available]
+            known = ", ".join(names if len(names) <= 6 else [*names[:3], "…", *names[-2:]])
+            msg = (
+                f"no site matches {part!r}: this has {known}; choose 'trunk', 'hf', 'all', "
+                "a site or a pattern such as 'block.*.resid_post'"
+            )
+            raise SiteError(msg)
+        chosen |= found
+    return tuple(s for s in available if s in chosen)
