@@ -1,0 +1,19 @@
+"""Streaming statistics of hidden states: one accumulator a file, and their contract."""
+
+from hiddenscope.stats.base import Accumulator
+from hiddenscope.stats.batch import NO_TOKEN, OUTLIER, Batch, Layout, Tokens
+from hiddenscope.stats.cross import COMPACT_BYTES
+from hiddenscope.stats.fold import ACCUMULATORS, Fold, StreamState
+
+__all__ = [
+    "ACCUMULATORS",
+    "COMPACT_BYTES",
+    "NO_TOKEN",
+    "OUTLIER",
+    "Accumulator",
+    "Batch",
+    "Fold",
+    "Layout",
+    "StreamState",
+    "Tokens",
+]

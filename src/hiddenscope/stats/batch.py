@@ -1,0 +1,188 @@
+"""One batch of hidden states as the accumulators see it: no padding, grouped by stratum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from hiddenscope import kernels
+from hiddenscope.strata import STRATA
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+CONTEXT = 8
+"""Tokens kept on either side of an extreme value, to be shown with it."""
+NO_TOKEN = -1
+OUTLIER = 6.0
+"""The magnitude from which a value counts as an outlier (Dettmers et al. 2022)."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the states of a run look like: the labels of every accumulator's arrays.
+
+    Attributes
+    ----------
+    sites : tuple of str
+    channels : int
+        The width of the stream.
+    strata : tuple of str
+    outlier : float
+        The magnitude from which a value counts as an outlier.
+    sample_tokens : int
+        Tokens that the sample may hold.
+    compact_cross : bool
+        Keep the co-moment of every pair of sites only for the loudest channels.
+    """
+
+    sites: tuple[str, ...]
+    channels: int
+    strata: tuple[str, ...] = STRATA
+    outlier: float = OUTLIER
+    sample_tokens: int = 1024
+    compact_cross: bool = False
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Where the tokens of one forward pass stand.
+
+    Attributes
+    ----------
+    ids : ndarray[batch, pos] of int64
+        Token ids, `NO_TOKEN` where there are none to show (padding included).
+    strata : ndarray[batch, pos] of int8
+        Stratum codes, `hiddenscope.strata.PADDING` for padding.
+    positions : ndarray[batch, pos] of int64
+    document, window : ndarray[batch] of int64
+    digest : ndarray[batch] of uint64
+        The digest of the document that each row was cut from.
+    """
+
+    ids: NDArray[np.int64]
+    strata: NDArray[np.int8]
+    positions: NDArray[np.int64]
+    document: NDArray[np.int64]
+    window: NDArray[np.int64]
+    digest: NDArray[np.uint64]
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """Flat indices of the counted tokens, grouped by stratum, in order within each."""
+        flat = self.strata.ravel()
+        order = np.argsort(flat, kind="stable")
+        return order[np.count_nonzero(flat < 0) :]
+
+    @cached_property
+    def bounds(self) -> NDArray[np.int64]:
+        """Where each stratum starts in `order`; the last entry is the number of tokens."""
+        counts = np.bincount(self.strata.ravel()[self.order], minlength=len(STRATA))
+        return np.concatenate([[0], np.cumsum(counts)])
+
+    def gather(self, states: torch.Tensor) -> torch.Tensor:
+        """Copy the states of the counted tokens, ``[batch, pos, channel]`` → ``[token, channel]``.
+
+        A copy, so that a module that later changes its output in place changes nothing here;
+        an index, so that whatever padding holds (NaN too) never enters a sum.
+        """
+        flat = states.detach().reshape(-1, states.shape[-1])
+        if flat.dtype == torch.float64:
+            flat = flat.float()
+        return flat[torch.from_numpy(self.order).to(flat.device)]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Numbers of one stratum's tokens at every site of a batch.
+
+    Attributes
+    ----------
+    start, stop : int
+        The stratum's tokens in the batch's order.
+    scans : list of kernels.Scan
+        One for each site, in the layout's order.
+    """
+
+    start: int
+    stop: int
+    scans: list[kernels.Scan]
+
+    def stack(self, name: str) -> NDArray[np.generic]:
+        """Stack one field of the scans over the sites, as NumPy: ``[site, …]``."""
+        stacked: NDArray[np.generic] = (
+            torch.stack([getattr(s, name) for s in self.scans]).cpu().numpy()
+        )
+        return stacked
+
+    @cached_property
+    def finite(self) -> NDArray[np.bool_]:
+        """Whether each token is finite at each site, ``[site, token]``."""
+        return self.stack("finite").astype(np.bool_, copy=False)
+
+    @cached_property
+    def finite_everywhere(self) -> NDArray[np.bool_]:
+        """Whether each token is finite at every site, ``[token]``."""
+        result: NDArray[np.bool_] = self.finite.all(0)
+        return result
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The states of one forward pass, and where its tokens stand.
+
+    Attributes
+    ----------
+    layout : Layout
+    tokens : Tokens
+    states : mapping of str to Tensor[token, channel]
+        By site, gathered with `Tokens.gather`.
+    """
+
+    layout: Layout
+    tokens: Tokens
+    states: Mapping[str, torch.Tensor]
+    _rows: dict[int, Rows | None] = field(default_factory=dict, repr=False)
+
+    def rows(self, stratum: int) -> Rows | None:
+        """Scan the tokens of one stratum at every site, once; None where there are none."""
+        if stratum not in self._rows:
+            start, stop = (int(b) for b in self.tokens.bounds[stratum : stratum + 2])
+            self._rows[stratum] = (
+                Rows(
+                    start,
+                    stop,
+                    [
+                        kernels.scan(self.states[site][start:stop], self.layout.outlier)
+                        for site in self.layout.sites
+                    ],
+                )
+                if stop > start
+                else None
+            )
+        return self._rows[stratum]
+
+    @cached_property
+    def labels(self) -> dict[str, NDArray[np.int64] | NDArray[np.uint64]]:
+        """``document, window, position, token_id, digest, flat`` of the tokens, in order."""
+        order = self.tokens.order
+        row = order // self.tokens.strata.shape[1]
+        return {
+            "document": self.tokens.document[row],
+            "window": self.tokens.window[row],
+            "position": self.tokens.positions.ravel()[order],
+            "token_id": self.tokens.ids.ravel()[order],
+            "digest": self.tokens.digest[row],
+        }
+
+    def context(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Token ids around each token, ``[len(index), 2 CONTEXT + 1]``, the token in the middle."""
+        ids = np.pad(self.tokens.ids, ((0, 0), (CONTEXT, CONTEXT)), constant_values=NO_TOKEN)
+        row, column = np.divmod(self.tokens.order[index], self.tokens.strata.shape[1])
+        return ids[row[:, None], column[:, None] + np.arange(2 * CONTEXT + 1)]

@@ -1,0 +1,172 @@
+"""The one sufficient statistic behind every covariance and R² between sites."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import torch
+import xarray as xr
+
+from hiddenscope import kernels
+from hiddenscope.stats.base import Accumulator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hiddenscope.stats.base import Decode, State
+    from hiddenscope.stats.batch import Batch, Rows
+
+    Floats = NDArray[np.float64]
+
+LOUD = 64
+"""Channels of which the compact form keeps every pair of sites."""
+COMPACT_BYTES = 128 << 20
+"""A co-moment of more bytes than this is kept in the compact form."""
+
+
+class Cross(Accumulator):
+    """Centred co-moment of every pair of sites, by channel, over tokens finite at every site.
+
+    In the compact form (``layout.compact_cross``) every pair is kept summed over channels, and
+    for the `LOUD` channels that are loudest in the first batch it sees; single channels only
+    for each site with itself and with the next. States to be merged must agree on the loud
+    channels: make the others with ``first.sibling()``.
+    """
+
+    name = "cross"
+
+    def empty(self) -> State:
+        """Return the state of no tokens."""
+        layout = self.layout
+        strata, sites, channels = len(layout.strata), len(layout.sites), layout.channels
+        state: State = {
+            "count": np.zeros(strata, np.int64),
+            "mean": np.zeros((strata, sites, channels)),
+        }
+        if not layout.compact_cross:
+            return state | {"comoment": np.zeros((strata, sites, sites, channels))}
+        loud = min(LOUD, channels)
+        return state | {
+            "loud_channels": np.full(loud, -1, np.int64),
+            "sum": np.zeros((strata, sites, sites)),
+            "self": np.zeros((strata, sites, channels)),
+            "next": np.zeros((strata, sites, channels)),
+            "loud": np.zeros((strata, sites, sites, loud)),
+        }
+
+    def sibling(self) -> Self:
+        """Return a fresh state that keeps the same loud channels."""
+        made = type(self)(self.layout)
+        if self.layout.compact_cross:
+            made.arrays["loud_channels"] = self.arrays["loud_channels"].copy()
+        return made
+
+    def update(self, batch: Batch) -> None:
+        """Merge the co-moments of a batch."""
+        sites = self.layout.sites
+        if self.layout.compact_cross and self.arrays["loud_channels"][0] < 0:
+            self.arrays["loud_channels"] = self._loudest(batch)
+        part = self.sibling().arrays
+        for k in range(len(self.layout.strata)):
+            if not (rows := batch.rows(k)):
+                continue
+            keep = rows.finite_everywhere
+            part["count"][k] = n = int(keep.sum())
+            if not n:
+                continue
+            states = [batch.states[s][rows.start : rows.stop] for s in sites]
+            if n < len(keep):
+                mask = torch.from_numpy(keep).to(states[0].device)
+                states = [x[mask] for x in states]
+            means = self._means(states, rows, whole=n == len(keep))
+            part["mean"][k] = means.cpu().numpy()
+            for key, value in self._products(states, means).items():
+                part[key][k] = value.cpu().numpy()
+        self.arrays = self._join(self.arrays, part)
+
+    def merge(self, other: Self) -> Self:
+        """Join the co-moments of disjoint sets of tokens."""
+        return self._new(self._join(self.arrays, other.arrays))
+
+    def _means(self, states: list[torch.Tensor], rows: Rows, *, whole: bool) -> torch.Tensor:
+        if whole:
+            return torch.stack([scan.mean for scan in rows.scans])
+        return torch.stack([x.double().mean(0) for x in states])
+
+    def _products(
+        self, states: list[torch.Tensor], means: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        if not self.layout.compact_cross:
+            return {"comoment": kernels.comoment(states, means)}
+        loud = torch.from_numpy(self.arrays["loud_channels"]).to(means.device)
+        return kernels.comoment_parts(states, means, loud)
+
+    def _loudest(self, batch: Batch) -> NDArray[np.int64]:
+        share = np.zeros(self.layout.channels)
+        for k in range(len(self.layout.strata)):
+            if rows := batch.rows(k):
+                n = rows.finite.sum(1)[:, None]
+                mean, m2 = rows.stack("mean"), rows.stack("m2")
+                squares = m2 + n * (mean - mean.mean(1, keepdims=True)) ** 2
+                share += (squares / np.maximum(squares.sum(1, keepdims=True), 1e-300)).sum(0)
+        loudest = np.argsort(-share, kind="stable")[: min(LOUD, self.layout.channels)]
+        return np.sort(loudest)
+
+    def _join(self, a: State, b: State) -> State:
+        na, nb = (s["count"].astype(np.float64)[:, None, None] for s in (a, b))
+        n = np.maximum(na + nb, 1.0)
+        d = np.where((na == 0) | (nb == 0), 0.0, b["mean"] - a["mean"])
+        weighted = d * (na * nb / n)
+        joined: State = {
+            "count": a["count"] + b["count"],
+            "mean": np.where(na == 0, b["mean"], a["mean"] + d * (nb / n)),
+        }
+        if not self.layout.compact_cross:
+            return joined | {
+                "comoment": a["comoment"]
+                + b["comoment"]
+                + weighted[:, :, None] * d[:, None]
+            }
+        loud = a["loud_channels"] if a["loud_channels"][0] >= 0 else b["loud_channels"]
+        if b["loud_channels"][0] >= 0 and not np.array_equal(loud, b["loud_channels"]):
+            msg = "co-moments of different loud channels cannot be merged: make them as siblings"
+            raise ValueError(msg)
+        shifted = np.zeros_like(d)
+        shifted[:, :-1] = d[:, 1:]
+        dl, wl = d[..., loud], weighted[..., loud]
+        return joined | {
+            "loud_channels": loud.copy(),
+            "sum": a["sum"] + b["sum"] + weighted @ d.transpose(0, 2, 1),
+            "self": a["self"] + b["self"] + weighted * d,
+            "next": a["next"] + b["next"] + weighted * shifted,
+            "loud": a["loud"] + b["loud"] + wl[:, :, None] * dl[:, None],
+        }
+
+    def dataset(self, decode: Decode) -> xr.Dataset:  # noqa: ARG002
+        """Label the co-moments ``[stratum, site_a, site_b, channel]``."""
+        a = self.arrays
+        attrs = {"long_name": "sum of products of deviations from the means", "units": "activation^2"}
+        pair = ("stratum", "site_a", "site_b")
+        single = ("stratum", "site", "channel")
+        variables = {
+            "count": (
+                ("stratum",),
+                a["count"],
+                {"long_name": "tokens finite at every site", "units": "tokens"},
+            ),
+            "mean": (single, a["mean"], {"long_name": "mean", "units": "activation"}),
+        }
+        coords = {"site_a": list(self.layout.sites), "site_b": list(self.layout.sites)}
+        if not self.layout.compact_cross:
+            variables["comoment"] = ((*pair, "channel"), a["comoment"], attrs)
+            return xr.Dataset(variables, coords, {"compact": 0})
+        names = {
+            "comoment_sum": (pair, a["sum"], "summed over the channels"),
+            "comoment_self": (single, a["self"], "of each site with itself"),
+            "comoment_next": (single, a["next"], "of each site with the next"),
+            "comoment_loud": ((*pair, "loud"), a["loud"], "in the loudest channels"),
+        }
+        for key, (dims, values, what) in names.items():
+            variables[key] = (dims, values, attrs | {"long_name": f"{attrs['long_name']}, {what}"})
+        return xr.Dataset(variables, coords | {"loud": a["loud_channels"]}, {"compact": 1})

@@ -1,0 +1,174 @@
+"""The largest magnitudes, with where they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import xarray as xr
+
+from hiddenscope.stats.base import Accumulator
+from hiddenscope.stats.batch import CONTEXT, NO_TOKEN
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from hiddenscope.stats.base import Decode, State
+    from hiddenscope.stats.batch import Batch, Rows
+
+RANKS = 64
+PER_CHANNEL = 8
+
+_INTEGERS = ("channel", "document", "window", "position", "token_id")
+
+
+class Extremes(Accumulator):
+    """The `RANKS` largest finite magnitudes of each site and stratum, `PER_CHANNEL` a channel.
+
+    Ties go to the smaller (document, window, position, channel). With the limit a channel the
+    merge is still exact: whatever `RANKS` values beat within a part, they beat in the whole.
+    """
+
+    name = "extremes"
+
+    def empty(self) -> State:
+        """Return unfilled ranks: value NaN, channel −1."""
+        shape = (len(self.layout.sites), len(self.layout.strata), RANKS)
+        return {
+            "value": np.full(shape, np.nan, np.float32),
+            "median": np.full(shape, np.nan),
+            **{key: np.full(shape, -1, np.int64) for key in _INTEGERS},
+            "context": np.full((*shape, 2 * CONTEXT + 1), NO_TOKEN, np.int64),
+        }
+
+    def update(self, batch: Batch) -> None:
+        """Take in the values of a batch that reach into the ranks."""
+        for k in range(len(self.layout.strata)):
+            if rows := batch.rows(k):
+                for site, name in enumerate(self.layout.sites):
+                    states = batch.states[name][rows.start : rows.stop]
+                    self._update_one(site, k, states, rows, batch)
+
+    def _update_one(
+        self, site: int, k: int, states: torch.Tensor, rows: Rows, batch: Batch
+    ) -> None:
+        held = {key: array[site, k] for key, array in self.arrays.items()}
+        held = {key: array[held["channel"] >= 0] for key, array in held.items()}
+        scan = rows.scans[site]
+        floor = self._floor(held)
+        largest = np.maximum(-scan.minimum.cpu().numpy(), scan.maximum.cpu().numpy())
+        # Most channels never come near the ranks: only the few that do are read again.
+        channels = np.flatnonzero(largest >= floor)
+        if not len(channels):
+            return
+        magnitude = states[:, channels].float().abs().cpu().numpy()
+        magnitude[~rows.finite[site]] = -np.inf
+        token, column = np.nonzero(magnitude >= floor[channels])
+        label = {key: values[rows.start + token] for key, values in batch.labels.items()}
+        found = {
+            "value": magnitude[token, column],
+            "channel": channels[column],
+            "token": token,
+            **{key: label[key] for key in _INTEGERS if key != "channel"},
+        }
+        found = {key: values[_largest(found)] for key, values in found.items()}
+        token = found.pop("token")
+        vectors = states[token].float().cpu().numpy()
+        found["value"] = vectors[np.arange(len(token)), found["channel"]]
+        found["median"] = np.median(np.abs(vectors).astype(np.float64), axis=1)
+        found["context"] = batch.context(rows.start + token)
+        self._store(self.arrays, site, k, [held, found])
+
+    def _floor(self, held: State) -> NDArray[np.float64]:
+        """Return the magnitude that a value of each channel must reach, ``[channel]``."""
+        floor = np.zeros(self.layout.channels)
+        magnitude = np.abs(held["value"])
+        if len(magnitude) == RANKS:
+            floor[:] = magnitude[-1]
+        for channel in set(held["channel"].tolist()):
+            own = magnitude[held["channel"] == channel]
+            if len(own) == PER_CHANNEL:
+                floor[channel] = own.min()
+        return floor
+
+    @staticmethod
+    def _store(arrays: State, site: int, k: int, parts: list[State]) -> None:
+        joined = {key: np.concatenate([p[key] for p in parts]) for key in arrays}
+        best = _largest(joined)
+        for key, array in arrays.items():
+            array[site, k, : len(best)] = joined[key][best]
+
+    def merge(self, other: Self) -> Self:
+        """Keep the largest of both."""
+        arrays = self.empty()
+        for site in range(len(self.layout.sites)):
+            for k in range(len(self.layout.strata)):
+                parts = [
+                    {key: array[site, k][s.arrays["channel"][site, k] >= 0]
+                     for key, array in s.arrays.items()}
+                    for s in (self, other)
+                ]  # fmt: skip
+                self._store(arrays, site, k, parts)
+        return self._new(arrays)
+
+    def dataset(self, decode: Decode) -> xr.Dataset:
+        """Label the ranks ``[site, stratum, rank]`` and spell out the tokens around each."""
+        dims = ("site", "stratum", "rank")
+        a = self.arrays
+        long_names = {
+            "value": ("value of large magnitude", "activation"),
+            "channel": ("channel of the value, -1 where unfilled", "1"),
+            "median": ("median magnitude of the hidden state", "activation"),
+            "document": ("document, in order", "1"),
+            "window": ("window in the document", "1"),
+            "position": ("position in the window", "tokens"),
+            "token_id": ("token id", "1"),
+        }
+        shape = a["channel"].shape
+        texts: dict[str, list[str]] = {"piece": [], "before": [], "after": []}
+        for ids in a["context"].reshape(-1, 2 * CONTEXT + 1):
+            for key, part in zip(
+                ("before", "piece", "after"), np.split(ids, [CONTEXT, CONTEXT + 1]), strict=True
+            ):
+                known = part[part != NO_TOKEN]
+                texts[key].append(decode(known.tolist()) if len(known) else "")
+        what = {"piece": "text of the token", "before": "text before", "after": "text after"}
+        return xr.Dataset(
+            {
+                **{
+                    key: (dims, a[key], {"long_name": name, "units": unit})
+                    for key, (name, unit) in long_names.items()
+                },
+                **{
+                    key: (
+                        dims,
+                        np.array(values, dtype=object).reshape(shape),
+                        {"long_name": what[key], "units": "text"},
+                    )
+                    for key, values in texts.items()
+                },
+            }
+        )
+
+
+def _largest(found: State) -> NDArray[np.int64]:
+    """Indices of the values to keep, in rank order."""
+    magnitude = np.abs(found["value"]).astype(np.float64)
+    order = np.lexsort(
+        (
+            found["channel"],
+            found["position"],
+            found["window"],
+            found["document"],
+            -magnitude,
+        )
+    )
+    channel = found["channel"][order]
+    # The rank of each value within its channel: a stable sort by channel keeps the order.
+    by_channel = np.argsort(channel, kind="stable")
+    sorted_channel = channel[by_channel]
+    first = np.searchsorted(sorted_channel, sorted_channel, "left")
+    rank = np.empty(len(order), np.int64)
+    rank[by_channel] = np.arange(len(order)) - first
+    return order[rank < PER_CHANNEL][:RANKS]

@@ -1,0 +1,106 @@
+"""The state of a shard, and the fixed tree in which shards fold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
+
+from hiddenscope.stats.cross import Cross
+from hiddenscope.stats.extremes import Extremes
+from hiddenscope.stats.grid import Grid
+from hiddenscope.stats.moments import Moments
+from hiddenscope.stats.norms import Norms
+from hiddenscope.stats.positions import Positions
+from hiddenscope.stats.sample import Sample
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from hiddenscope.stats.base import Accumulator, Decode
+    from hiddenscope.stats.batch import Batch, Layout
+
+ACCUMULATORS: tuple[type[Accumulator], ...] = (
+    Grid,
+    Moments,
+    Cross,
+    Norms,
+    Positions,
+    Extremes,
+    Sample,
+)
+
+
+class StreamState:
+    """Every accumulator of one stream, over one set of tokens.
+
+    Parameters
+    ----------
+    layout : Layout
+    parts : list of Accumulator, optional
+        One of each kind; fresh ones by default.
+    """
+
+    def __init__(self, layout: Layout, parts: list[Accumulator] | None = None) -> None:
+        self.layout = layout
+        self.parts = parts if parts is not None else [kind(layout) for kind in ACCUMULATORS]
+
+    def sibling(self) -> Self:
+        """Return a fresh state that can be merged with this one."""
+        return type(self)(
+            self.layout,
+            [p.sibling() if isinstance(p, Cross) else type(p)(self.layout) for p in self.parts],
+        )
+
+    def update(self, batch: Batch) -> None:
+        """Take in one batch."""
+        for part in self.parts:
+            part.update(batch)
+
+    def merge(self, other: Self) -> Self:
+        """Join two states into a new one; neither is changed."""
+        pairs = zip(self.parts, other.parts, strict=True)
+        return type(self)(self.layout, [a.merge(b) for a, b in pairs])
+
+    def datasets(self, decode: Decode) -> dict[str, xr.Dataset]:
+        """Label every accumulator's arrays, by group."""
+        return {part.name: part.dataset(decode) for part in self.parts}
+
+
+class Mergeable(Protocol):
+    """Anything that can be folded."""
+
+    def merge(self, other: Self, /) -> Self:
+        """Join two states into a new one."""
+
+
+M = TypeVar("M", bound=Mergeable)
+
+
+class Fold(Generic[M]):
+    """States folded in a binary tree that only the shard's index decides.
+
+    Node (level, i) joins nodes (level − 1, 2i) and (level − 1, 2i + 1); at most one node a
+    level is open, so n shards keep log₂ n states. The same shards give the same additions in
+    the same order, whoever computed them.
+    """
+
+    def __init__(self) -> None:
+        self.open: list[tuple[int, M]] = []
+
+    def add(self, state: M) -> None:
+        """Add the next shard's state."""
+        level = 0
+        while self.open and self.open[-1][0] == level:
+            _, left = self.open.pop()
+            state = left.merge(state)
+            level += 1
+        self.open.append((level, state))
+
+    def result(self) -> M | None:
+        """Join the open nodes, right to left; None before any shard."""
+        nodes = [state for _, state in reversed(self.open)]
+        if not nodes:
+            return None
+        total = nodes[0]
+        for node in nodes[1:]:
+            total = node.merge(total)
+        return total

@@ -1,0 +1,134 @@
+"""Moments of every channel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import xarray as xr
+
+from hiddenscope.stats.base import Accumulator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hiddenscope.stats.base import Decode, State
+    from hiddenscope.stats.batch import Batch
+
+    Floats = NDArray[np.float64]
+
+_NAMES = {
+    "mean": "mean",
+    "m2": "sum of squared deviations from the mean",
+    "m3": "sum of cubed deviations from the mean",
+    "m4": "sum of fourth powers of deviations from the mean",
+    "min": "smallest value",
+    "max": "largest value",
+}
+
+
+class Moments(Accumulator):
+    """Count, mean and centred power sums of each channel, over tokens that are finite there.
+
+    Merged as in Chan, Golub and LeVeque (1979) and, for the third and fourth, Pébay (2008).
+    """
+
+    name = "moments"
+
+    def empty(self) -> State:
+        """Return the state of no tokens."""
+        rows = (len(self.layout.sites), len(self.layout.strata))
+        full = (*rows, self.layout.channels)
+        return {
+            "count": np.zeros(rows, np.int64),
+            **{key: np.zeros(full) for key in ("mean", "m2", "m3", "m4")},
+            "min": np.full(full, np.inf),
+            "max": np.full(full, -np.inf),
+            "over": np.zeros(full, np.int64),
+            "nonfinite": np.zeros(full, np.int64),
+        }
+
+    def update(self, batch: Batch) -> None:
+        """Merge the moments of a batch."""
+        part = self.empty()
+        for k in range(len(self.layout.strata)):
+            if rows := batch.rows(k):
+                part["count"][:, k] = rows.finite.sum(1)
+                for key in ("mean", "m2", "m3", "m4", "over", "nonfinite"):
+                    part[key][:, k] = rows.stack(key)
+                part["min"][:, k] = rows.stack("minimum")
+                part["max"][:, k] = rows.stack("maximum")
+        self.arrays = _join(self.arrays, part)
+
+    def merge(self, other: Self) -> Self:
+        """Join the moments of disjoint sets of tokens."""
+        return self._new(_join(self.arrays, other.arrays))
+
+    def dataset(self, decode: Decode) -> xr.Dataset:  # noqa: ARG002
+        """Label the moments ``[site, stratum, channel]``."""
+        dims = ("site", "stratum", "channel")
+        a = self.arrays
+        variables = {
+            "count": (
+                dims[:2],
+                a["count"],
+                {"long_name": "tokens finite at the site", "units": "tokens"},
+            ),
+            **{
+                key: (dims, a[key], {"long_name": name, "units": _units(key)})
+                for key, name in _NAMES.items()
+            },
+            "over": (
+                dims,
+                a["over"],
+                {
+                    "long_name": "tokens with a magnitude of at least the threshold",
+                    "units": "tokens",
+                    "threshold": self.layout.outlier,
+                },
+            ),
+            "nonfinite": (
+                dims,
+                a["nonfinite"],
+                {"long_name": "values that are NaN or infinite", "units": "values"},
+            ),
+        }
+        return xr.Dataset(variables)
+
+
+def _units(key: str) -> str:
+    power = {"m2": "^2", "m3": "^3", "m4": "^4"}.get(key, "")
+    return f"activation{power}"
+
+
+def _join(a: State, b: State) -> State:
+    na, nb = (s["count"][..., None].astype(np.float64) for s in (a, b))
+    n = np.maximum(na + nb, 1.0)
+    d = b["mean"] - a["mean"]
+    # Where one side is empty the other's mean is taken as it is: no rounding, and a fresh
+    # state is an exact identity.
+    d = np.where((na == 0) | (nb == 0), 0.0, d)
+    mean = np.where(na == 0, b["mean"], a["mean"] + d * (nb / n))
+    d2 = d * d
+    ab = na * nb / n
+    m2 = a["m2"] + b["m2"] + d2 * ab
+    m3 = (
+        a["m3"] + b["m3"] + d2 * d * ab * (na - nb) / n
+        + 3.0 * d * (na * b["m2"] - nb * a["m2"]) / n
+    )  # fmt: skip
+    m4 = (
+        a["m4"] + b["m4"] + d2 * d2 * ab * (na * na - na * nb + nb * nb) / (n * n)
+        + 6.0 * d2 * (na * na * b["m2"] + nb * nb * a["m2"]) / (n * n)
+        + 4.0 * d * (na * b["m3"] - nb * a["m3"]) / n
+    )  # fmt: skip
+    return {
+        "count": a["count"] + b["count"],
+        "mean": mean,
+        "m2": m2,
+        "m3": m3,
+        "m4": m4,
+        "min": np.minimum(a["min"], b["min"]),
+        "max": np.maximum(a["max"], b["max"]),
+        "over": a["over"] + b["over"],
+        "nonfinite": a["nonfinite"] + b["nonfinite"],
+    }

@@ -1,0 +1,131 @@
+"""How hidden states depend on the position in the window."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import xarray as xr
+
+from hiddenscope.stats.base import Accumulator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hiddenscope.stats.base import Decode, State
+    from hiddenscope.stats.batch import Batch
+
+SINGLE = 64
+"""Positions below this have a bucket each."""
+PER_OCTAVE = 8
+"""Buckets for each doubling of the position beyond that."""
+OCTAVES = 18
+"""Doublings that are told apart: up to 64 · 2¹⁸ = 16,777,216; the last bucket holds the rest."""
+
+STARTS: NDArray[np.int64] = np.concatenate(
+    [
+        np.arange(SINGLE),
+        np.floor(SINGLE * 2.0 ** (np.arange(OCTAVES * PER_OCTAVE) / PER_OCTAVE)),
+    ]
+).astype(np.int64)
+"""The first position of every bucket."""
+
+
+class Positions(Accumulator):
+    """Count, mean, centred squares and largest magnitude by bucket of positions.
+
+    Over tokens × channels, of the tokens that are finite at every site.
+    """
+
+    name = "positions"
+
+    def empty(self) -> State:
+        """Return the state of no tokens."""
+        full = (len(self.layout.sites), len(self.layout.strata), len(STARTS))
+        return {
+            "count": np.zeros(full[1:], np.int64),
+            "mean": np.zeros(full),
+            "m2": np.zeros(full),
+            "absmax": np.zeros(full),
+        }
+
+    def update(self, batch: Batch) -> None:
+        """Merge the profile of a batch over positions."""
+        part = self.empty()
+        channels = self.layout.channels
+        position = batch.labels["position"]
+        for k in range(len(self.layout.strata)):
+            if not (rows := batch.rows(k)):
+                continue
+            keep = rows.finite_everywhere
+            bucket = STARTS.searchsorted(position[rows.start : rows.stop][keep], "right") - 1
+            count = np.bincount(bucket, minlength=len(STARTS))
+            part["count"][k] = count
+            sums, squares, absmax = (
+                rows.stack(key)[:, keep] for key in ("row_sum", "row_sumsq", "row_absmax")
+            )
+            for site in range(len(self.layout.sites)):
+                # Each token has a mean and a sum of squares about it; what the means add
+                # is summed about the bucket's mean, so nothing large cancels.
+                means = sums[site] / channels
+                within = np.maximum(squares[site] - sums[site] * means, 0.0)
+                total = np.bincount(bucket, means, len(STARTS))
+                mean = total / np.maximum(count, 1)
+                between = channels * (means - mean[bucket]) ** 2
+                part["mean"][site, k] = mean
+                part["m2"][site, k] = np.bincount(bucket, within + between, len(STARTS))
+                np.maximum.at(part["absmax"][site, k], bucket, absmax[site])
+        self.arrays = _join(self.arrays, part, channels)
+
+    def merge(self, other: Self) -> Self:
+        """Join the profiles of disjoint sets of tokens."""
+        return self._new(_join(self.arrays, other.arrays, self.layout.channels))
+
+    def dataset(self, decode: Decode) -> xr.Dataset:  # noqa: ARG002
+        """Label the buckets that hold tokens, ``[site, stratum, position]``."""
+        filled = np.flatnonzero(self.arrays["count"].any(0))
+        stop = int(filled[-1]) + 1 if len(filled) else 0
+        dims = ("site", "stratum", "position")
+        stops = np.append(STARTS[1:], np.iinfo(np.int64).max)[:stop]
+        labels = {
+            "mean": ("mean over tokens and channels", "activation"),
+            "m2": ("sum of squared deviations from the mean", "activation^2"),
+            "absmax": ("largest magnitude", "activation"),
+        }
+        return xr.Dataset(
+            {
+                "count": (
+                    dims[1:],
+                    self.arrays["count"][:, :stop],
+                    {"long_name": "tokens finite at every site", "units": "tokens"},
+                ),
+                **{
+                    key: (dims, self.arrays[key][..., :stop], {"long_name": name, "units": unit})
+                    for key, (name, unit) in labels.items()
+                },
+            },
+            coords={
+                "position_start": (
+                    "position",
+                    STARTS[:stop],
+                    {"long_name": "first position of the bucket", "units": "tokens"},
+                ),
+                "position_stop": (
+                    "position",
+                    stops,
+                    {"long_name": "first position after the bucket", "units": "tokens"},
+                ),
+            },
+        )
+
+
+def _join(a: State, b: State, channels: int) -> State:
+    na, nb = (s["count"].astype(np.float64) for s in (a, b))
+    n = np.maximum(na + nb, 1.0)
+    d = np.where((na == 0) | (nb == 0), 0.0, b["mean"] - a["mean"])
+    return {
+        "count": a["count"] + b["count"],
+        "mean": np.where(na == 0, b["mean"], a["mean"] + d * (nb / n)),
+        "m2": a["m2"] + b["m2"] + d * d * (na * nb / n * channels),
+        "absmax": np.maximum(a["absmax"], b["absmax"]),
+    }
