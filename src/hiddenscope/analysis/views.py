@@ -1,0 +1,87 @@
+"""Which strata a view holds, how many tokens, and how to say so."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hiddenscope import strata
+from hiddenscope.errors import SiteError
+from hiddenscope.sites import Site, select_sites
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from numpy.typing import NDArray
+
+
+def manifest(stream: xr.DataTree) -> dict[str, Any]:
+    """Return the manifest of the profile that a stream belongs to."""
+    parsed: dict[str, Any] = json.loads(stream.root.attrs["manifest"])
+    return parsed
+
+
+def site_names(stream: xr.DataTree) -> list[str]:
+    """Return the names of the stream's sites, in order."""
+    return [str(s) for s in stream["moments"]["site"].values]
+
+
+def site_index(stream: xr.DataTree, site: str) -> int:
+    """Return where a site stands.
+
+    Raises
+    ------
+    SiteError
+        The profile does not hold it.
+    """
+    names = site_names(stream)
+    if site not in names:
+        msg = f"no site {site!r} in this profile: it has {', '.join(names)}"
+        raise SiteError(msg)
+    return names.index(site)
+
+
+def choose_sites(stream: xr.DataTree, sites: str | list[str] | None) -> list[str]:
+    """Choose sites of the profile by name, pattern or selection; all of them by default."""
+    names = site_names(stream)
+    if sites is None:
+        return names
+    held = stream["moments"]["hf_index"].values
+    hf = [Site(n) for n, i in zip(names, held, strict=True) if i >= 0]
+    return [s.name for s in select_sites(sites, [Site(n) for n in names], hf)]
+
+
+def hf_index(stream: xr.DataTree) -> NDArray[np.int64]:
+    """Return each site's index in Hugging Face's ``hidden_states``, −1 where it is not in it."""
+    return np.asarray(stream["moments"]["hf_index"].values, np.int64)
+
+
+def strata_names(stream: xr.DataTree) -> list[str]:
+    """Return the names of the profile's strata."""
+    return [str(s) for s in stream["moments"]["stratum"].values]
+
+
+def strata_index(stream: xr.DataTree, view: str) -> NDArray[np.int64]:
+    """Return the indices of the strata that a view holds.
+
+    Raises
+    ------
+    ViewError
+        The view is unknown.
+    """
+    names = strata_names(stream)
+    return np.array([names.index(s) for s in strata.select(view, names)], np.int64)
+
+
+def tokens(stream: xr.DataTree) -> dict[str, int]:
+    """Count the tokens of each stratum, non-finite ones included."""
+    names = strata_names(stream)
+    cells = np.asarray(stream["grid"]["count"][0].values).sum(-1)
+    channels = stream["moments"].sizes["channel"]
+    return {name: int(n) // channels for name, n in zip(names, cells, strict=True)}
+
+
+def caption(stream: xr.DataTree, view: str) -> str:
+    """Say in words which tokens a view holds, and how many."""
+    return strata.words(view, tokens(stream))

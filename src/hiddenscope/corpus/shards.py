@@ -1,0 +1,67 @@
+"""Shards: fixed, ordered pieces of the corpus, cut by content alone."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from hiddenscope.corpus.sources import Document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+SHARD_BYTES = 1 << 20
+
+
+def shards(
+    documents: Iterable[Document], shard_bytes: int = SHARD_BYTES
+) -> Iterator[list[Document]]:
+    """Group documents, in order, into shards of at most `shard_bytes` of UTF-8.
+
+    A document longer than a shard is cut at white space into documents of their own, so that
+    neither the tokenizer nor the memory ever holds more than a shard.
+
+    Yields
+    ------
+    list of Document
+    """
+    shard: list[Document] = []
+    size = 0
+    for document in documents:
+        for part in _fit(document, shard_bytes):
+            length = len(part.text.encode("utf-8", "surrogatepass"))
+            if shard and size + length > shard_bytes:
+                yield shard
+                shard, size = [], 0
+            shard.append(part)
+            size += length
+    if shard:
+        yield shard
+
+
+def _fit(document: Document, limit: int) -> Iterator[Document]:
+    data = document.text.encode("utf-8", "surrogatepass")
+    if len(data) <= limit:
+        yield document
+        return
+    start, number = 0, 1
+    while start < len(data):
+        stop = min(start + limit, len(data))
+        if stop < len(data):
+            stop = _cut_before(data, start, stop)
+        text = data[start:stop].decode("utf-8", "surrogatepass")
+        if text.strip():
+            yield Document(text, f"{document.name}#part{number}")
+            number += 1
+        start = stop
+
+
+def _cut_before(data: bytes, start: int, stop: int) -> int:
+    # The white space stays with what follows it, as most tokenizers see words.
+    spaces = [m.start() for m in re.finditer(rb"\s", data[max(start + 1, stop - 4096) : stop])]
+    if spaces:
+        return max(start + 1, stop - 4096) + spaces[-1]
+    # No white space near: at least not inside a character (UTF-8 continues with 10xxxxxx).
+    while stop > start + 1 and data[stop] & 0xC0 == 0x80:
+        stop -= 1
+    return stop

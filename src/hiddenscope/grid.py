@@ -1,0 +1,185 @@
+"""The grid: the cells in which values are counted, known before any data.
+
+The cell of a value is the top 16 bits of its float32 pattern: sign, 8 exponent bits, 7 mantissa
+bits. A bfloat16 value is a cell of its own. Everything here is pure NumPy and works on counts
+along the last axis.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
+
+CELLS = 1 << 16
+_SIGN = 1 << 15
+_INFINITY = 0x7F80
+"""The first code that is not finite: +Inf; NaN follow."""
+
+FINITE: NDArray[np.int64] = np.concatenate(
+    [np.arange(_SIGN + _INFINITY - 1, _SIGN - 1, -1), np.arange(_INFINITY)]
+)
+"""Codes of the finite cells in ascending order of value; −0 before +0."""
+
+VALUES: Floats = (FINITE.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+"""The value of each finite cell that has the smallest magnitude: bfloat16's only one."""
+
+
+def _edges() -> Floats:
+    positive = (np.arange(_INFINITY, dtype=np.uint32) << 16).view(np.float32).astype(np.float64)
+    top = 2.0**128
+    upper = np.append(positive[1:], top)
+    # A negative cell holds (−hi, −lo]: in the half-open convention [a, b) of histograms it ends
+    # at the next float32 after −lo. The cells of −0 and +0 are one, so that −0 == 0 holds.
+    negative = np.nextafter(-positive[1:].astype(np.float32), np.float32(0)).astype(np.float64)
+    first = np.nextafter(np.float32(-np.inf), np.float32(0)).astype(np.float64)
+    return np.concatenate([[first], negative[::-1], upper])
+
+
+EDGES: Floats = _edges()
+"""Boundaries of the finite cells, zero's two cells merged: a float32 x lies in
+``[EDGES[i], EDGES[i + 1])`` for exactly one i."""
+
+
+def cells_of(values: ArrayLike) -> NDArray[np.uint16]:
+    """Return the code of each value's cell.
+
+    Parameters
+    ----------
+    values : array_like
+        Rounded to float32 first, if they are not.
+
+    Returns
+    -------
+    ndarray of uint16
+        A NaN never falls into the cell of an infinity.
+    """
+    x = np.asarray(values, np.float32)
+    code = (x.view(np.uint32) >> 16).astype(np.uint16)
+    quiet = np.where(np.signbit(x), np.uint16(0xFFC0), np.uint16(0x7FC0))
+    return np.where(np.isnan(x), quiet, code)
+
+
+def ascending(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Put counts ``[…, cell]`` of the finite cells in ascending order of value."""
+    return counts[..., FINITE]
+
+
+def merged(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Put counts ``[…, cell]`` between `EDGES`: ascending, zero's two cells as one."""
+    ordered = ascending(counts)
+    minus_zero = _INFINITY - 1
+    joined = np.delete(ordered, minus_zero, axis=-1)
+    joined[..., minus_zero] += ordered[..., minus_zero]
+    return joined
+
+
+def nonfinite(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count what lies in the cells of NaN and ±Inf, ``[…, cell]`` → ``[…]``."""
+    total = counts[..., _INFINITY:_SIGN].sum(-1) + counts[..., _SIGN + _INFINITY :].sum(-1)
+    return np.asarray(total, np.int64)
+
+
+def quantiles(
+    counts: NDArray[np.int64],
+    q: ArrayLike,
+    minimum: float,
+    maximum: float,
+    *,
+    lossless: bool = False,
+) -> Floats:
+    """Read quantiles off the counts of one distribution.
+
+    Parameters
+    ----------
+    counts : ndarray[cell] of int64
+    q : array_like
+        Probabilities in [0, 1].
+    minimum, maximum : float
+        The smallest and largest value, to which the result is clamped.
+    lossless : bool
+        Every cell holds one value (bfloat16): return it, do not interpolate.
+
+    Returns
+    -------
+    ndarray of float64, of the shape of `q`
+        NaN where there are no counts. Within one cell of ``numpy.quantile``, whose rank
+        ``q (n − 1)`` is used.
+    """
+    probability = np.asarray(q, np.float64)
+    ordered = ascending(counts)
+    filled = np.flatnonzero(ordered)
+    if not len(filled):
+        return np.full(probability.shape, np.nan)
+    held = ordered[filled]
+    cumulative = np.cumsum(held)
+    rank = probability * (cumulative[-1] - 1)
+    index = np.minimum(np.searchsorted(cumulative, np.floor(rank), "right"), len(filled) - 1)
+    code = FINITE[filled[index]]
+    near = VALUES[filled[index]]
+    if lossless:
+        return np.clip(near, minimum, maximum)
+    ends = np.where(probability == 0, minimum, maximum)
+    before = cumulative[index] - held[index]
+    inside = (rank - before + 0.5) / held[index]
+    # Towards larger magnitude: upwards in a positive cell, downwards in a negative one.
+    width = _width(code)
+    negative = code >= _SIGN
+    low = np.where(negative, near - width, near)
+    between = np.clip(low + np.clip(inside, 0.0, 1.0) * width, minimum, maximum)
+    return np.where((probability == 0) | (probability == 1), ends, between)
+
+
+def _width(code: NDArray[np.int64]) -> Floats:
+    exponent = np.maximum((code & (_SIGN - 1)) >> 7, 1)
+    return np.ldexp(1.0, exponent - 127 - 7)
+
+
+def magnitude_quantiles(counts: NDArray[np.int64], q: ArrayLike) -> Floats:
+    """Read quantiles off counts of the non-negative cells, ``[magnitude]``."""
+    full = np.zeros(CELLS, np.int64)
+    full[: len(counts)] = counts
+    return quantiles(full, q, 0.0, np.inf)
+
+
+def snap(edges: ArrayLike) -> Floats:
+    """Move bin edges to the nearest cell boundaries; those that coincide become one."""
+    wanted = np.asarray(edges, np.float64)
+    right = np.clip(np.searchsorted(EDGES, wanted), 1, len(EDGES) - 1)
+    left = right - 1
+    nearer = np.where(wanted - EDGES[left] <= EDGES[right] - wanted, left, right)
+    return EDGES[np.unique(nearer)]
+
+
+def rebin(counts: NDArray[np.int64], edges: Floats) -> NDArray[np.int64]:
+    """Count values between cell boundaries, exactly.
+
+    Parameters
+    ----------
+    counts : ndarray[…, cell] of int64
+    edges : ndarray[bin + 1] of float64
+        Cell boundaries, as `snap` returns them.
+
+    Returns
+    -------
+    ndarray[…, bin] of int64
+        Values x with ``edges[i] <= x < edges[i + 1]``, what ``numpy.histogram`` counts.
+
+    Raises
+    ------
+    ValueError
+        An edge is not a cell boundary.
+    """
+    at = np.searchsorted(EDGES, edges)
+    if not np.array_equal(EDGES[np.minimum(at, len(EDGES) - 1)], edges):
+        msg = "bin edges must be cell boundaries: pass them through snap() first"
+        raise ValueError(msg)
+    total = np.cumsum(merged(counts), axis=-1)
+    total = np.concatenate([np.zeros_like(total[..., :1]), total], axis=-1)
+    result: NDArray[np.int64] = np.diff(total[..., at], axis=-1)
+    return result
