@@ -57,3 +57,7 @@ class OutputError(InputError):
 
 class CaptureError(HiddenscopeError):
     """A forward pass did not yield what the model declared."""
+
+
+class HiddenscopeWarning(UserWarning):
+    """The numbers are there, but a check failed or the data need care."""

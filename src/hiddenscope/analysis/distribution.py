@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from hiddenscope import grid
-from hiddenscope.analysis.moments import moments
+from hiddenscope.analysis.summary import moments
 from hiddenscope.analysis.views import choose_sites, manifest, site_names, strata_index
 from hiddenscope.errors import InputError
 

@@ -2,7 +2,7 @@
 
 from hiddenscope.corpus.batches import TokenBatch, batches
 from hiddenscope.corpus.shards import SHARD_BYTES, shards
-from hiddenscope.corpus.sources import DEFAULT_SOURCE, SPLITS, Document, check_sources, documents
+from hiddenscope.corpus.sources import DEFAULT_SOURCE, SPLITS, Document, check_sources, documents, size
 from hiddenscope.corpus.windows import (
     Window,
     Windower,
@@ -26,6 +26,7 @@ __all__ = [
     "documents",
     "limit_tokens",
     "shards",
+    "size",
     "special_ids",
     "stratify",
 ]

@@ -69,6 +69,15 @@ def check_sources(sources: Sequence[str], texts: Sequence[str] = (), split: str 
             _files(source)
 
 
+def size(sources: Sequence[str], texts: Sequence[str] = ()) -> int:
+    """Return about how many bytes of text the sources hold, or 0 where it cannot be known."""
+    if STDIN in sources:
+        return 0
+    paths = [p for s in sources for p in ([_sample(s)] if s.startswith("sample:") else _files(s))]
+    literal = sum(len(t.encode("utf-8", "surrogatepass")) for t in texts)
+    return literal + sum(p.stat().st_size for p in paths)
+
+
 def documents(
     sources: Sequence[str],
     texts: Sequence[str] = (),

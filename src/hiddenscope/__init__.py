@@ -1,0 +1,74 @@
+"""hiddenscope: how the hidden states of transformer language models are distributed.
+
+Names are resolved when they are first used: a saved profile opens and plots without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hiddenscope.errors import HiddenscopeError, HiddenscopeWarning
+    from hiddenscope.profiles import Profile
+    from hiddenscope.profiling import Recorder, from_states, profile, record
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "HiddenscopeError": "hiddenscope.errors",
+    "HiddenscopeWarning": "hiddenscope.errors",
+    "Profile": "hiddenscope.profiles",
+    "Recorder": "hiddenscope.profiling",
+    "from_states": "hiddenscope.profiling",
+    "profile": "hiddenscope.profiling",
+    "record": "hiddenscope.profiling",
+}
+
+__all__ = [
+    "HiddenscopeError",
+    "HiddenscopeWarning",
+    "Profile",
+    "Recorder",
+    "__version__",
+    "from_states",
+    "open",
+    "profile",
+    "record",
+]
+
+
+def open(path: str | Path) -> Profile:  # noqa: A001 - as in hs.open, like xarray's or PIL's
+    """Read a profile from a file or the folder of a run; torch is not needed.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    Profile
+
+    Raises
+    ------
+    ProfileError
+        There is no profile there, or it cannot be read.
+    """
+    from hiddenscope.profiles import Profile  # noqa: PLC0415
+
+    return Profile.open(path)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        msg = f"module 'hiddenscope' has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(importlib.import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,176 @@
+"""What is known of tokens: norms, positions, extremes and the sample."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from hiddenscope import grid
+from hiddenscope.analysis.views import (
+    choose_sites,
+    site_index,
+    site_names,
+    strata_index,
+    strata_names,
+)
+from hiddenscope.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NORMS = ("l2", "linf")
+_EXTREME_COLUMNS = (
+    "value",
+    "channel",
+    "median",
+    "document",
+    "window",
+    "position",
+    "token_id",
+    "piece",
+    "before",
+    "after",
+)
+
+
+def norms(
+    stream: xr.DataTree,
+    which: str = "l2",
+    q: Sequence[float] = (0.01, 0.25, 0.5, 0.75, 0.99),
+    view: str = "rest",
+) -> pd.DataFrame:
+    """Summarise the norms of hidden states.
+
+    Parameters
+    ----------
+    stream : DataTree
+    which : {'l2', 'linf'}
+        The L2 norm or the largest magnitude of each hidden state.
+    q : sequence of float
+    view : str
+
+    Returns
+    -------
+    DataFrame[site]
+        ``tokens`` and a column a quantile, such as ``q0.5``, within one cell (0.79 %).
+
+    Raises
+    ------
+    InputError, ViewError
+        `which` or the view is unknown.
+    """
+    if which not in NORMS:
+        msg = f"unknown norm {which!r}: choose one of {', '.join(NORMS)}"
+        raise InputError(msg)
+    k = strata_index(stream, view)
+    counts = np.asarray(stream["norms"][which].values)[:, k].sum(1)
+    values = np.stack([grid.magnitude_quantiles(c, q) for c in counts])
+    columns = {f"q{level:g}": values[:, i] for i, level in enumerate(q)}
+    index = pd.Index(site_names(stream), name="site")
+    return pd.DataFrame({"tokens": counts.sum(1), **columns}, index=index)
+
+
+def positions(stream: xr.DataTree, view: str = "rest") -> xr.Dataset:
+    """Summarise hidden states by position in the window, over tokens × channels.
+
+    Returns
+    -------
+    Dataset[site, position]
+        ``tokens[position]``, ``mean``, ``std`` (ddof 1), ``absmax``; NaN where a bucket is
+        empty. Coordinates ``start`` and ``stop`` of each bucket of positions.
+    """
+    group = stream["positions"]
+    k = strata_index(stream, view)
+    channels = stream["moments"].sizes["channel"]
+    n = np.asarray(group["count"].values, np.float64)[k]
+    means = np.asarray(group["mean"].values)[:, k]
+    total = n.sum(0)
+    safe = np.maximum(total, 1.0)
+    mean = (n * means).sum(1) / safe
+    d = np.where(n > 0, means - mean[:, None], 0.0)
+    m2 = (np.asarray(group["m2"].values)[:, k] + channels * n * d**2).sum(1)
+    absmax = np.asarray(group["absmax"].values)[:, k].max(1, initial=0.0)
+    values = total * channels
+    std = np.where(values > 1, np.sqrt(m2 / np.maximum(values - 1, 1.0)), np.nan)
+    dims = ("site", "position")
+    empty = total == 0
+    return xr.Dataset(
+        {
+            "tokens": ("position", total.astype(np.int64), {"units": "tokens"}),
+            "mean": (dims, np.where(empty, np.nan, mean), {"units": "activation"}),
+            "std": (dims, std, {"units": "activation"}),
+            "absmax": (dims, np.where(empty, np.nan, absmax), {"units": "activation"}),
+        },
+        coords={
+            "site": site_names(stream),
+            "start": ("position", group["position_start"].values),
+            "stop": ("position", group["position_stop"].values),
+        },
+        attrs={"view": view},
+    )
+
+
+def sample(
+    stream: xr.DataTree, view: str = "rest", sites: str | list[str] | None = None
+) -> xr.Dataset:
+    """Return the hidden states that were kept whole, of the tokens in a view.
+
+    Returns
+    -------
+    Dataset
+        ``state[site, token, channel]`` float32 and by token ``document``, ``window``,
+        ``position``, ``token_id``, ``piece``, ``stratum`` and ``passage`` (whether the token
+        belongs to the passage, the start of one window).
+    """
+    group = stream["sample"].to_dataset()
+    names = site_names(stream)
+    chosen = choose_sites(stream, sites)
+    code = np.asarray(group["stratum_of"].values, np.int64)
+    keep = np.isin(code, strata_index(stream, view))
+    held = group.isel(token=keep, site=[names.index(s) for s in chosen])
+    stratum = np.array(strata_names(stream), dtype=object)[code[keep]]
+    held = held.drop_vars("stratum_of").assign(
+        stratum=("token", stratum), passage=held["passage"].astype(bool)
+    )
+    return held.assign_attrs(view=view)
+
+
+def extremes(
+    stream: xr.DataTree, view: str = "rest", site: str | None = None
+) -> pd.DataFrame:
+    """List the largest finite magnitudes, largest first.
+
+    Parameters
+    ----------
+    stream : DataTree
+    view : str
+    site : str, optional
+        Only of this site.
+
+    Returns
+    -------
+    DataFrame
+        ``site, stratum, value, channel, median, document, window, position, token_id, piece,
+        before, after``; of each site and stratum the 64 largest, at most 8 a channel.
+    """
+    names = site_names(stream)
+    index = [site_index(stream, site)] if site else list(range(len(names)))
+    k = strata_index(stream, view)
+    group = stream["extremes"]
+    columns = {key: np.asarray(group[key].values)[np.ix_(index, k)] for key in _EXTREME_COLUMNS}
+    shape = columns["channel"].shape
+    at, stratum, _ = (i.ravel() for i in np.indices(shape))
+    strata = strata_names(stream)
+    table = pd.DataFrame(
+        {
+            "site": [names[index[i]] for i in at],
+            "stratum": [strata[k[i]] for i in stratum],
+            **{key: column.ravel() for key, column in columns.items()},
+        }
+    )
+    table = table[table["channel"] >= 0]
+    order = np.argsort(-np.abs(table["value"].to_numpy(np.float64)), kind="stable")
+    return table.iloc[order].reset_index(drop=True)

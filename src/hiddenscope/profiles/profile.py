@@ -1,0 +1,209 @@
+"""The profile as an object: labelled arrays, tables, figures."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from hiddenscope import analysis
+from hiddenscope.errors import ProfileError
+from hiddenscope.profiles.files import read, write
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pandas as pd
+    import xarray as xr
+
+
+class Profile:
+    """How the hidden states of one model on one corpus are distributed.
+
+    Every method that takes a `view` says what tokens it speaks of: ``rest`` (the default: all
+    but first, special and template tokens), ``all``, one stratum, or several joined by ``+``.
+
+    Parameters
+    ----------
+    dataset : DataTree
+        In the layout of ``profile.nc``.
+
+    Attributes
+    ----------
+    dataset : DataTree
+        Everything that was measured, labelled.
+    """
+
+    def __init__(self, dataset: xr.DataTree) -> None:
+        self.dataset = dataset
+
+    @classmethod
+    def open(cls, path: str | Path) -> Profile:
+        """Read a profile from a file or the folder of a run.
+
+        Raises
+        ------
+        ProfileError
+            There is no profile there, or it cannot be read.
+        """
+        return cls(read(path))
+
+    def save(self, path: str | Path) -> Path:
+        """Write the profile, whole or not at all.
+
+        Raises
+        ------
+        OutputError
+            The place cannot be written.
+        """
+        return write(self.dataset, path)
+
+    @property
+    def stream(self) -> xr.DataTree:
+        """The stream that the methods speak of: the residual stream."""
+        streams = list(self.dataset.children.values())
+        if not streams:
+            msg = "this profile holds no stream"
+            raise ProfileError(msg)
+        return self.dataset["residual"] if "residual" in self.dataset.children else streams[0]
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What was measured and how: model, tokenizer, corpus, thresholds, versions, time."""
+        return analysis.manifest(self.stream)
+
+    @property
+    def checks(self) -> list[dict[str, Any]]:
+        """What the run checked of itself: ``name``, ``passed``, ``detail``, ``level``."""
+        parsed: list[dict[str, Any]] = json.loads(self.dataset.attrs["checks"])
+        return parsed
+
+    @property
+    def sites(self) -> list[str]:
+        """The sites, in the order of the forward pass."""
+        return analysis.site_names(self.stream)
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """Tokens of each stratum."""
+        return analysis.tokens(self.stream)
+
+    def moments(self, view: str = "rest") -> pd.DataFrame:
+        """See `hiddenscope.analysis.moments`."""
+        return analysis.moments(self.stream, view)
+
+    def channels(self, site: str, view: str = "rest") -> pd.DataFrame:
+        """See `hiddenscope.analysis.channels`."""
+        return analysis.channels(self.stream, site, view)
+
+    def quantiles(
+        self,
+        q: float | Sequence[float],
+        view: str = "rest",
+        sites: str | list[str] | None = None,
+    ) -> xr.DataArray:
+        """See `hiddenscope.analysis.quantiles`."""
+        return analysis.quantiles(self.stream, q, view, sites)
+
+    def histogram(
+        self,
+        bins: int = 200,
+        range: tuple[float, float] | None = None,  # noqa: A002 - as numpy.histogram calls it
+        view: str = "rest",
+        sites: str | list[str] | None = None,
+    ) -> xr.DataArray:
+        """See `hiddenscope.analysis.histogram`."""
+        return analysis.histogram(self.stream, bins, range, view, sites)
+
+    def covariance(self, view: str = "rest", *, without: Sequence[int] = ()) -> xr.DataArray:
+        """See `hiddenscope.analysis.covariance`."""
+        return analysis.covariance(self.stream, view, without=without)
+
+    def r2(
+        self, kind: str = "pooled", view: str = "rest", *, without: Sequence[int] = ()
+    ) -> xr.DataArray:
+        """See `hiddenscope.analysis.r2`."""
+        return analysis.r2(self.stream, kind, view, without=without)
+
+    def norms(
+        self,
+        which: str = "l2",
+        q: Sequence[float] = (0.01, 0.25, 0.5, 0.75, 0.99),
+        view: str = "rest",
+    ) -> pd.DataFrame:
+        """See `hiddenscope.analysis.norms`."""
+        return analysis.norms(self.stream, which, q, view)
+
+    def positions(self, view: str = "rest") -> xr.Dataset:
+        """See `hiddenscope.analysis.positions`."""
+        return analysis.positions(self.stream, view)
+
+    def sample(self, view: str = "rest", sites: str | list[str] | None = None) -> xr.Dataset:
+        """See `hiddenscope.analysis.sample`."""
+        return analysis.sample(self.stream, view, sites)
+
+    def extremes(self, view: str = "rest", site: str | None = None) -> pd.DataFrame:
+        """See `hiddenscope.analysis.extremes`."""
+        return analysis.extremes(self.stream, view, site)
+
+    def loudest(self, view: str = "rest", k: int | None = None) -> pd.DataFrame:
+        """See `hiddenscope.analysis.loudest`."""
+        return analysis.loudest(self.stream, view, k)
+
+    def outliers(self, view: str = "rest") -> analysis.Outliers:
+        """See `hiddenscope.analysis.outliers`."""
+        return analysis.outliers(self.stream, view)
+
+    def wing(self, view: str = "rest", kind: str = "pooled") -> pd.DataFrame:
+        """See `hiddenscope.analysis.wing`."""
+        return analysis.wing(self.stream, view, kind)
+
+    def caption(self, view: str = "rest") -> str:
+        """Say in words which tokens a view holds."""
+        return analysis.caption(self.stream, view)
+
+    @property
+    def plot(self) -> Plot:
+        """Figures: ``p.plot.histogram()``, ``p.plot.depth(view="all")``, …"""
+        return Plot(self)
+
+    def __repr__(self) -> str:
+        model = self.manifest.get("model", {}).get("name", "?")
+        corpus = self.manifest.get("corpus", {}).get("name", "?")
+        total = sum(self.tokens.values())
+        failed = sum(not c["passed"] and c["level"] == "check" for c in self.checks)
+        state = f"{failed} checks failed" if failed else "checks passed"
+        return (
+            f"<hiddenscope.Profile of {model} on {corpus}: {len(self.sites)} sites, "
+            f"{total:,} tokens, {state}>"
+        )
+
+
+class Plot:
+    """The figures of a profile, each a method that returns a Matplotlib figure.
+
+    ``histogram``, ``ridge``, ``depth``, ``scatter``, ``covariance``, ``r2``, ``wing`` and
+    ``outliers``; options as in `hiddenscope.figures`.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+
+    def __getattr__(self, kind: str) -> Any:
+        if kind.startswith("_"):
+            raise AttributeError(kind)
+        # Figures stand above profiles: this is the one place that reaches up.
+        figures = importlib.import_module("hiddenscope.figures")
+        if kind not in figures.KINDS:
+            msg = f"there is no figure {kind!r}: choose one of {', '.join(figures.KINDS)}"
+            raise AttributeError(msg)
+
+        def draw(**options: Any) -> Any:
+            return figures.draw(kind, self._profile.dataset, **options)
+
+        draw.__doc__ = figures.describe(kind)
+        return draw
+
+    def __dir__(self) -> list[str]:
+        return list(importlib.import_module("hiddenscope.figures").KINDS)
