@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+import torch
 import xarray as xr
 
 from hiddenscope.stats.base import Accumulator
 from hiddenscope.stats.batch import CONTEXT, NO_TOKEN
 
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
 
     from hiddenscope.stats.base import Decode, State
@@ -56,15 +56,22 @@ class Extremes(Accumulator):
         held = {key: array[site, k] for key, array in self.arrays.items()}
         held = {key: array[held["channel"] >= 0] for key, array in held.items()}
         scan = rows.scans[site]
-        floor = self._floor(held)
         largest = np.maximum(-scan.minimum.cpu().numpy(), scan.maximum.cpu().numpy())
+        floor = self._floor(held)
+        if self.layout.channels >= RANKS:
+            # As many channels reach this: whatever stays below cannot be ranked.
+            floor = np.maximum(floor, np.partition(largest, -RANKS)[-RANKS])
         # Most channels never come near the ranks: only the few that do are read again.
         channels = np.flatnonzero(largest >= floor)
         if not len(channels):
             return
-        magnitude = states[:, channels].float().abs().cpu().numpy()
-        magnitude[~rows.finite[site]] = -np.inf
-        token, column = np.nonzero(magnitude >= floor[channels])
+        read = states[:, torch.from_numpy(channels).to(states.device)].float().abs()
+        read[~scan.finite] = -torch.inf
+        own = read.T.contiguous().topk(min(PER_CHANNEL, len(read))).values[:, -1]
+        magnitude = read.cpu().numpy()
+        floor = np.maximum(floor[channels], own.cpu().numpy())
+        # Tokens that are not finite are −∞ here and must not pass for a value.
+        token, column = np.nonzero((magnitude >= floor) & (magnitude >= 0))
         label = {key: values[rows.start + token] for key, values in batch.labels.items()}
         found = {
             "value": magnitude[token, column],
