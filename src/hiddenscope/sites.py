@@ -124,3 +124,21 @@ def select_sites(
             raise SiteError(msg)
         chosen |= found
     return tuple(s for s in available if s in chosen)
+
+
+def check_patterns(patterns: str) -> None:
+    """Refuse patterns that no model could match, before one is loaded.
+
+    Raises
+    ------
+    SiteError
+        A part is neither a selection nor anything like a site.
+    """
+    for part in (p.strip() for p in patterns.split(",")):
+        known = part in {"trunk", "hf", "all", "embed", "final_norm"}
+        if not known and not part.startswith("block.") and not set(part) & set("*?["):
+            msg = (
+                f"{part!r} is not a site: choose 'trunk', 'hf', 'all', 'embed', 'final_norm', "
+                "'block.<number>.resid_post' or a pattern such as 'block.*.resid_post'"
+            )
+            raise SiteError(msg)

@@ -1,0 +1,5 @@
+"""``python -m hiddenscope``."""
+
+from hiddenscope.cli import main
+
+main()

@@ -1,0 +1,58 @@
+"""The application: its commands, and how errors reach the user."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from hiddenscope import __version__
+from hiddenscope.cli import plot, profile, show
+from hiddenscope.errors import HiddenscopeError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="hiddenscope",
+    help="Measure and show how the hidden states of transformer language models are distributed.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+app.command("profile")(profile.command)
+app.command("show")(show.command)
+app.command("plot")(plot.command)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - the shape of typer's callbacks
+    if wanted:
+        typer.echo(f"hiddenscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Measure and show how the hidden states of transformer language models are distributed."""
+
+
+def main() -> None:
+    """Run the command line; our own errors end it in one line and exit code 2."""
+    # Token text may hold any character; what a terminal cannot show is replaced, never fatal.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        app()
+    except HiddenscopeError as error:
+        typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
+        typer.echo(str(error), err=True)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted: nothing was written", err=True)
+        raise SystemExit(INTERRUPTED) from None

@@ -1,0 +1,68 @@
+"""``hiddenscope plot``: one figure of a profile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hiddenscope.cli import runs
+
+
+def command(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[PROFILE] KIND",
+            help="A profile.nc or a run's folder (by default the newest run), and the figure: "
+            "histogram, ridge, depth, scatter, covariance, r2, wing or outliers.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="A .png, .svg or .pdf file.", show_default="KIND.png"
+        ),
+    ] = None,
+    view: Annotated[
+        str, typer.Option(help="Tokens to show: rest, all, first, first+special, …")
+    ] = "rest",
+    sites: Annotated[
+        str | None, typer.Option(help="Sites and patterns, with commas between.")
+    ] = None,
+    bins: Annotated[int | None, typer.Option(help="Bins of a histogram.")] = None,
+    x: Annotated[str | None, typer.Option(help="x axis of the ridge: sigma or raw.")] = None,
+    without: Annotated[
+        str | None, typer.Option(help="Channels to leave out of R², with commas between.")
+    ] = None,
+) -> None:
+    """Draw one figure of a profile."""
+    from hiddenscope import figures
+    from hiddenscope.errors import FigureError
+    from hiddenscope.profiles import Profile
+
+    if len(arguments) > 2:
+        msg = f"expected [PROFILE] KIND, got {len(arguments)} arguments: {' '.join(arguments)}"
+        raise FigureError(msg)
+    kind = arguments[-1]
+    figures.check_kind(kind)
+    target = output if output is not None else Path(f"{kind}.png")
+    figures.check_path(target)
+    made = Profile.open(runs.find(Path(arguments[0]) if len(arguments) == 2 else None))
+    options = {"sites": sites, "bins": bins, "x": x, "without": _channels(without)}
+    given = {key: value for key, value in options.items() if value is not None}
+    figure = figures.draw(kind, made.dataset, view=view, **given)
+    typer.echo(str(figures.save(figure, target)))
+
+
+def _channels(without: str | None) -> tuple[int, ...] | None:
+    from hiddenscope.errors import FigureError
+
+    if without is None:
+        return None
+    try:
+        return tuple(int(part) for part in without.split(",") if part.strip())
+    except ValueError:
+        msg = f"--without takes channel numbers with commas between, got {without!r}"
+        raise FigureError(msg) from None

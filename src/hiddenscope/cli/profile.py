@@ -1,0 +1,191 @@
+"""``hiddenscope profile``: measure a model on a text, write the profile and its figures."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hiddenscope.cli import runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from hiddenscope.profiles import Profile
+    from hiddenscope.profiling import Progress
+
+
+def command(
+    model: Annotated[
+        str, typer.Argument(help="'demo', a local folder, or a name on the Hugging Face hub.")
+    ] = "demo",
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE]...",
+            help="sample:NAME, text files, folders, .jsonl files, or - for standard input.",
+            show_default="sample:mixed",
+        ),
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option("-t", "--text", help="A literal text; may be repeated.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Folder to write.", show_default="a new one"),
+    ] = None,
+    sites: Annotated[
+        str, typer.Option(help="trunk, hf, all, or sites and patterns, with commas between.")
+    ] = "trunk",
+    view: Annotated[
+        str, typer.Option(help="Tokens that figures show: rest, all, first, first+special, …")
+    ] = "rest",
+    window: Annotated[
+        int | None,
+        typer.Option(help="Tokens of a window.", show_default="the model's context, ≤ 2048"),
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Stop after so many tokens.")] = None,
+    batch_tokens: Annotated[int, typer.Option(help="Tokens of a batch.")] = 4096,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32, bfloat16 or float16.", show_default="as the model says"),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to run: cpu, cuda, …")] = "cpu",
+    column: Annotated[str, typer.Option(help="The key that holds the text in JSONL.")] = "text",
+    split: Annotated[
+        str, typer.Option(help="A document is a whole text, or its lines or paragraphs.")
+    ] = "document",
+    sample_mib: Annotated[float, typer.Option(help="Budget of the sample in MiB.")] = 8.0,
+    figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw figures.")] = True,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an earlier result.")] = False,
+) -> None:
+    """Measure how a model's hidden states are distributed on a text.
+
+    Writes a folder with profile.nc and figures. Without arguments: the embedded demo model on
+    the embedded sample texts, with no network.
+    """
+    from rich.console import Console
+
+    from hiddenscope import strata
+    from hiddenscope.errors import HiddenscopeWarning
+
+    strata.select(view)
+    folder = output if output is not None else runs.new_folder(model)
+    existed = folder.exists()
+    runs.check_folder(folder, force=force)
+    console = Console(highlight=False)
+    try:
+        from hiddenscope.profiling import profile
+        from hiddenscope.sites import check_patterns
+
+        check_patterns(sites)
+        with warnings.catch_warnings(), _progress(console) as progress:
+            # The table of checks shows them, with more room.
+            warnings.simplefilter("ignore", HiddenscopeWarning)
+            made = profile(
+                model,
+                sources or (),
+                text=text or (),
+                sites=sites,
+                window=window,
+                max_tokens=max_tokens,
+                batch_tokens=batch_tokens,
+                dtype=dtype,
+                device=device,
+                column=column,
+                split=split,
+                sample_mib=sample_mib,
+                progress=progress,
+            )
+    except BaseException:
+        if not existed:
+            _remove_empty(folder)
+        raise
+    written = [made.save(folder / runs.PROFILE)]
+    from hiddenscope.cli.show import print_profile
+
+    print_profile(made, view, console)
+    if figures:
+        written += _draw(made, view, folder / "figures", console)
+    console.print()
+    for path in written:
+        console.print(str(path), soft_wrap=True, markup=False)
+
+
+def _remove_empty(folder: Path) -> None:
+    # A run that came to nothing leaves no empty folder behind.
+    for place in (folder, folder.parent if folder.parent == runs.RUNS else None):
+        if place is not None and place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
+
+
+def _draw(made: Profile, view: str, folder: Path, console: Console) -> list[Path]:
+    from hiddenscope import figures
+    from hiddenscope.errors import FigureError
+
+    written = []
+    for kind in figures.KINDS:
+        try:
+            figure = figures.draw(kind, made.dataset, view=view)
+        except FigureError as error:
+            console.print(f"no figure {kind}: {error}", style="yellow", markup=False)
+            continue
+        written.append(figures.save(figure, folder / f"{kind}.png"))
+    return written
+
+
+class _progress:  # noqa: N801 - used as a context manager
+    """A bar on a terminal, plain lines elsewhere."""
+
+    EVERY_S = 10.0
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar = None
+        self.start = self.last = time.monotonic()
+
+    def __enter__(self) -> Callable[[Progress], None]:
+        if self.console.is_terminal:
+            from rich import progress as rp
+
+            self.bar = rp.Progress(
+                rp.SpinnerColumn(),
+                rp.TextColumn("{task.description}"),
+                rp.BarColumn(),
+                rp.TextColumn("{task.fields[rate]}"),
+                rp.TimeRemainingColumn(),
+                console=self.console,
+                transient=True,
+            )
+            self.bar.start()
+            self.task = self.bar.add_task("loading", total=None, rate="")
+        return self._step
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def _step(self, step: Progress) -> None:
+        now = time.monotonic()
+        if self.bar is None:
+            if now - self.last >= self.EVERY_S:
+                self.last = now
+                share = f"{step.done / step.total:4.0%}  " if step.total else ""
+                rate = step.tokens / (now - self.start)
+                self.console.print(f"{share}{step.tokens:,} tokens  {rate:,.0f} tokens/s")
+            return
+        if self.bar.tasks[0].description == "loading":
+            self.start = now
+            self.bar.reset(self.task, total=step.total or None, description="measuring")
+        rate = step.tokens / max(now - self.start, 1e-3)
+        self.bar.update(
+            self.task,
+            completed=step.done,
+            description=f"{step.tokens:,} tokens",
+            rate=f"{rate:,.0f} tokens/s",
+        )

@@ -1,0 +1,140 @@
+"""Figures: tables from `hiddenscope.analysis`, drawn with Matplotlib outside pyplot.
+
+Every figure is made to be printed at 80 mm, or at 175 mm where it has several panels; no text is
+smaller than 5 pt there. A figure computes nothing: what it shows can be had as a table.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hiddenscope.errors import FigureError, OutputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+KINDS = {
+    "histogram": "histogram:draw",
+    "ridge": "ridge:draw",
+    "depth": "depth:draw",
+    "scatter": "scatter:draw",
+    "covariance": "matrix:draw_covariance",
+    "r2": "matrix:draw_r2",
+    "wing": "wing:draw",
+    "outliers": "outliers:draw",
+}
+"""Every figure, and where it is drawn."""
+
+SUFFIXES = (".png", ".svg", ".pdf")
+
+
+def _drawer(kind: str) -> Any:
+    if kind not in KINDS:
+        msg = f"there is no figure {kind!r}: choose one of {', '.join(KINDS)}"
+        raise FigureError(msg)
+    module, function = KINDS[kind].split(":")
+    return getattr(importlib.import_module(f"hiddenscope.figures.{module}"), function)
+
+
+def options(kind: str) -> tuple[str, ...]:
+    """Return the names of the options that a figure takes.
+
+    Raises
+    ------
+    FigureError
+        There is no such figure.
+    """
+    parameters = inspect.signature(_drawer(kind)).parameters.values()
+    return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+
+
+def describe(kind: str) -> str:
+    """Return the documentation of a figure and its options.
+
+    Raises
+    ------
+    FigureError
+        There is no such figure.
+    """
+    return inspect.getdoc(_drawer(kind)) or ""
+
+
+def draw(kind: str, tree: xr.DataTree, **chosen: Any) -> Figure:
+    """Draw a figure of a profile.
+
+    Parameters
+    ----------
+    kind : str
+        One of `KINDS`.
+    tree : DataTree
+        A profile's tree (``p.dataset``) or one of its streams.
+    **chosen
+        Options of the figure (`options`, `describe`), such as ``view="all"`` and
+        ``sites="block.*.resid_post"``. None stands for the default.
+
+    Returns
+    -------
+    Figure
+        It shows itself in a notebook; `save` or ``savefig`` writes it.
+
+    Raises
+    ------
+    FigureError
+        There is no such figure or option, or the profile has nothing to draw it from.
+    SiteError, ViewError, InputError
+        A site, view or value of an option is unknown.
+    """
+    from hiddenscope.figures.style import styled  # noqa: PLC0415 - imports Matplotlib
+
+    drawer, known = _drawer(kind), options(kind)
+    given = {key: value for key, value in chosen.items() if value is not None}
+    unknown = [key for key in given if key not in known]
+    if unknown:
+        msg = f"the figure {kind!r} has no option {unknown[0]!r}: it takes {', '.join(known)}"
+        raise FigureError(msg)
+    with styled():
+        figure: Figure = drawer(tree, **given)
+    return figure
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Write a figure as PNG (300 dpi), SVG (text stays text) or PDF, by the file's suffix.
+
+    The same figure gives the same bytes. It is written beside its place and then renamed, so a
+    file that is there already is replaced whole or not at all.
+
+    Raises
+    ------
+    FigureError
+        The suffix is not one of ``.png``, ``.svg`` and ``.pdf``.
+    OutputError
+        The place cannot be written.
+    """
+    target = Path(path)
+    suffix = target.suffix.lower()
+    if suffix not in SUFFIXES:
+        msg = f"cannot save a figure as {target.name!r}: end its name in {', '.join(SUFFIXES)}"
+        raise FigureError(msg)
+    held = None
+    try:
+        handle, held = tempfile.mkstemp(suffix=suffix, prefix=".figure-", dir=target.parent)
+        os.close(handle)
+        Path(held).chmod(0o644)
+        figure.savefig(held)
+        Path(held).replace(target)
+    except OSError as error:
+        msg = f"cannot write the figure {str(target)!r}: {error.strerror or error}"
+        raise OutputError(msg) from error
+    finally:
+        if held is not None:
+            Path(held).unlink(missing_ok=True)
+    return target
+
+
+__all__ = ["KINDS", "SUFFIXES", "describe", "draw", "options", "save"]

@@ -1,0 +1,84 @@
+"""Through depth: nested bands between quantiles, embeddings and final norm set apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from hiddenscope import analysis
+from hiddenscope.figures.axis import label_sites, places, spread
+from hiddenscope.figures.style import CELL, INK, MUTED, SINGLE, TICK, number, sheet, subject, tick
+from hiddenscope.sites import Site
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+SHARES = {"all": 1.0, "99.9 %": 0.999, "99 %": 0.99, "90 %": 0.9, "50 %": 0.5}
+"""What the bands hold, widest first."""
+BANDS = ("#d6e3f2", "#adc8e6", "#7aa5d2", "#4079b5", "#1d4a85")
+WIDE, BODY = 58.0, 46.0
+
+
+def draw(
+    tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None = None
+) -> Figure:
+    """Draw the quantiles of activations through depth as nested bands, on an asinh axis.
+
+    Parameters
+    ----------
+    tree : DataTree
+    view : str
+        Which tokens.
+    sites : str or list of str, optional
+    """
+    s = subject(tree, view, sites)
+    shares = np.array(list(SHARES.values()))
+    levels = np.concatenate([(1 - shares) / 2, (1 + shares[::-1]) / 2])
+    table = analysis.quantiles(s.stream, levels.tolist(), view, s.sites)
+    low, high = table.values[:, : len(shares)], table.values[:, len(shares) :][:, ::-1]
+    caption = s.caption(
+        "bands hold the middle 50, 90, 99, 99.9 % and all of a site's values", "asinh scale"
+    )
+    reach = np.where(np.isnan(low[:, 0]), 0.0, np.maximum(-low[:, 0], high[:, 0]))
+    far = int(reach.argmax())
+    claim = (
+        f"farthest from zero: {number(float(low[far, 0] if -low[far, 0] > high[far, 0] else high[far, 0]))} "
+        f"at {Site.parse(s.sites[far]).label}, where 99 % of the values lie between "
+        f"{number(float(low[far, 2]))} and {number(float(high[far, 2]))}"
+    )
+    title = f"Activations through depth, {s.model}"
+    figure = sheet(SINGLE, BODY, title, claim, caption)
+    axes = figure.subplots()
+    where = places(s.sites, 0.4 + 0.085 * len(s.sites))
+    for run in where.runs:
+        at = where.at[run]
+        if len(run) == 1:
+            half = min(0.42, 0.3 + 0.01 * len(s.sites)) * max(1.0, 0.035 * len(s.sites))
+            at, run = np.array([at[0] - half, at[0] + half]), [run[0], run[0]]
+        for band, colour in enumerate(BANDS):
+            axes.fill_between(
+                at, low[run, band], high[run, band], color=colour, linewidth=0,
+                gid=f"band:{list(SHARES)[band]}",
+            )
+    axes.axhline(0, color=INK, linewidth=0.4)
+    linear = _linear(low, high)
+    axes.set_yscale("asinh", linear_width=linear)
+    bound = float(reach.max()) or 1.0
+    axes.set_ylim(_pad(np.nanmin(low[:, 0]), linear, -1), _pad(np.nanmax(high[:, 0]), linear, 1))
+    axes.yaxis.set_major_locator(FixedLocator(asinh_ticks(*axes.get_ylim(), linear)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(tick))
+    edge = 0.5 + 0.02 * where.span
+    axes.set_xlim(where.at[0] - edge, where.at[-1] + edge)
+    per_unit = WIDE / 25.4 * 72 / (where.span + 2 * edge)
+    label_sites(axes.xaxis, where, per_unit, size=TICK)
+    axes.set_xlabel(where.title())
+    axes.set_ylabel("activation (asinh)")
+    _name_bands(axes, where, low, high, linear)
+    return figure

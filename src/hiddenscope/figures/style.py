@@ -1,0 +1,325 @@
+"""What the figures share: physical sizes, colours, words, and how a picture is saved."""
+
+from __future__ import annotations
+
+import io
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib import font_manager
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.textpath import TextToPath
+
+from hiddenscope import analysis
+from hiddenscope.errors import FigureError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import xarray as xr
+    from matplotlib.typing import ColorType
+
+MM = 1 / 25.4
+SINGLE, DOUBLE = 80.0, 175.0
+"""Widths in mm as printed: one column, and two columns for several panels."""
+TITLE, BASE, TICK, NOTE, CELL = 8.0, 7.0, 6.0, 5.5, 5.0
+"""Sizes of text in points as printed; none is smaller than `CELL`."""
+
+INK, MUTED, FAINT = "#1a1a1a", "#595959", "#b8b8b8"
+EMBED, FINAL_NORM = "#d55e00", "#e69f00"
+LOUD = ("#d55e00", "#009e73", "#cc79a7", "#e69f00")
+POINTS = "#2b5f94"
+FIRST_TOKEN = "#000000"
+DEPTH = LinearSegmentedColormap.from_list("depth", ["#0c1b4d", "#22569b", "#3a94c0", "#8fd3d2"])
+"""Blocks, first to last; Okabe and Ito's orange tones set the two other sites off."""
+MATRIX = LinearSegmentedColormap.from_list(
+    "share", ["#f7f7f2", "#cfe3e2", "#8cc0cf", "#4a8fbd", "#265b99", "#0c1b4d"]
+)
+
+RC: dict[str, Any] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": BASE,
+    "text.color": INK,
+    # Model names and tokens may hold a dollar sign: nothing here is meant as TeX.
+    "text.parse_math": False,
+    "axes.titlesize": BASE,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 3.0,
+    "axes.labelsize": BASE,
+    "axes.labelpad": 2.0,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#444444",
+    "axes.linewidth": 0.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.labelsize": TICK,
+    "ytick.labelsize": TICK,
+    "xtick.major.size": 2.0,
+    "ytick.major.size": 2.0,
+    "xtick.major.width": 0.5,
+    "ytick.major.width": 0.5,
+    "xtick.major.pad": 2.0,
+    "ytick.major.pad": 2.0,
+    "xtick.minor.size": 1.2,
+    "ytick.minor.size": 1.2,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "legend.fontsize": TICK,
+    "legend.frameon": False,
+    "lines.linewidth": 0.8,
+    "hatch.linewidth": 0.4,
+    "figure.dpi": 100,
+    "savefig.dpi": 300,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "hiddenscope",
+    "pdf.fonttype": 42,
+}
+_LOCK = threading.RLock()
+FORMATS = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None, "ModDate": None}}
+"""File suffixes and the metadata that make the same picture the same bytes."""
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Use the project's settings of Matplotlib, whatever the user's are, and put them back."""
+    with _LOCK, mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(RC)
+        yield
+
+
+class Picture(Figure):
+    """A Matplotlib figure outside pyplot that shows itself in a notebook."""
+
+    def savefig(self, fname: Any, **options: Any) -> None:
+        """Write the figure, by default at 300 dpi, in the style that it was drawn in."""
+        suffix = f".{options['format']}" if options.get("format") else ""
+        if not suffix and isinstance(fname, str | Path):
+            suffix = Path(fname).suffix.lower()
+        with styled():
+            options.setdefault("metadata", FORMATS.get(suffix))
+            super().savefig(fname, **options)
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=200)
+        return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a figure is about: a stream, a view that holds tokens, and sites."""
+
+    stream: xr.DataTree
+    model: str
+    view: str
+    sites: list[str]
+    words: str
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return int(self.stream["moments"].sizes["channel"])
+
+    def caption(self, *notes: str) -> str:
+        """Join model, view and tokens in words with what else a caption says."""
+        parts = [self.model, self.words, f"{self.channels:,} channels", *notes]
+        return " · ".join(p for p in parts if p)
+
+
+def subject(
+    tree: xr.DataTree, view: str, sites: str | list[str] | None, group: str = "moments"
+) -> Subject:
+    """Look up what a figure shows.
+
+    Parameters
+    ----------
+    tree : DataTree
+        A profile's whole tree, or one stream of it.
+    view : str
+    sites : str, list of str or None
+        As in `hiddenscope.analysis.choose_sites`; None for all.
+    group : str
+        The group of the profile that the figure is drawn from.
+
+    Raises
+    ------
+    FigureError
+        The profile lacks the group, the view holds no tokens, or no chosen site is in the group.
+    SiteError, ViewError
+        A site or the view is unknown.
+    """
+    stream = tree
+    if "moments" not in tree.children:
+        if not tree.children:
+            msg = "this profile holds no stream, so there is nothing to draw"
+            raise FigureError(msg)
+        names = list(tree.children)
+        stream = tree["residual"] if "residual" in names else tree[names[0]]
+    names = analysis.choose_sites(stream, list(sites) if isinstance(sites, tuple) else sites)
+    if group not in stream.children:
+        msg = f"this profile holds no group {group!r}, from which this figure is drawn"
+        raise FigureError(msg)
+    counts = analysis.tokens(stream)
+    words = analysis.caption(stream, view)
+    held = analysis.moments(stream, view)["tokens"]
+    if not int(held.loc[names].max()):
+        filled = [s for s, n in counts.items() if n]
+        msg = (
+            f"the view {view!r} holds no tokens with finite states in this profile: choose "
+            f"'all' or a view with {' or '.join(repr(s) for s in filled)}"
+        )
+        raise FigureError(msg)
+    model = analysis.manifest(stream).get("model", {}).get("name") or "unnamed model"
+    return Subject(stream, shorten(legible(str(model)), 40), view, names, words)
+
+
+def sheet(width: float, body: float, title: str, claim: str, caption: str) -> Picture:
+    """Start a picture: title and claim above, caption below, `body` mm between for the axes.
+
+    Parameters
+    ----------
+    width, body : float
+        In mm.
+    title, claim, caption : str
+        Wrapped to the width; `claim` may be empty.
+    """
+    margin = 1.5
+    room = (width - 2 * margin) * MM * 72
+    blocks = [(title, TITLE, "bold", INK), (claim, TICK, "normal", MUTED)]
+    head = [(wrap(t, room, size, w), size, w, c) for t, size, w, c in blocks if t]
+    foot = wrap(caption, room, NOTE)
+    point = 1 / 72 / MM
+    leading = 1.3 * point
+    top = margin + sum(len(lines) * size for lines, size, _, _ in head) * leading + 1.0
+    bottom = margin + len(foot) * NOTE * leading + 1.0
+    height = top + body + bottom
+    figure = Picture(figsize=(width * MM, height * MM), layout="constrained", facecolor="white")
+    engine = figure.get_layout_engine()
+    pad = 0.6 * MM
+    rect = (margin / 2 / width, bottom / height, 1 - margin / width, body / height)
+    if engine is not None:
+        engine.set(rect=rect, w_pad=pad, h_pad=pad, wspace=0.02, hspace=0.02)
+    y = margin
+    for lines, size, weight, colour in head:
+        for line in lines:
+            _line(figure, margin / width, 1 - y / height, line, size, weight, colour)
+            y += size * leading
+    y = top + body + 1.0
+    for line in foot:
+        _line(figure, margin / width, 1 - y / height, line, NOTE, "normal", MUTED)
+        y += NOTE * leading
+    return figure
+
+
+def _line(
+    figure: Figure, x: float, y: float, text: str, size: float, weight: str, colour: str
+) -> None:
+    drawn = figure.text(x, y, text, size=size, weight=weight, color=colour, va="top")
+    drawn.set_in_layout(False)
+
+
+_MEASURE = TextToPath()
+
+
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """Return the width of a text in points."""
+    font = font_manager.FontProperties(family="DejaVu Sans", size=size, weight=weight)
+    return float(_MEASURE.get_text_width_height_descent(text, font, ismath=False)[0])
+
+
+def wrap(text: str, room: float, size: float, weight: str = "normal") -> list[str]:
+    """Break a text into lines no wider than `room` points."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(longer, size, weight) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def shorten(text: str, length: int) -> str:
+    """Cut the middle out of a text that is too long."""
+    half = (length - 1) // 2
+    return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
+
+
+@cache
+def families() -> tuple[str, ...]:
+    """Return the fonts for a text in any script: Matplotlib's own, then what is installed."""
+    wanted = (
+        *("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "Microsoft YaHei"),
+        *("PingFang SC", "Hiragino Sans", "Arial Unicode MS", "Noto Sans Devanagari"),
+    )
+    installed = {f.name for f in font_manager.fontManager.ttflist}
+    return ("DejaVu Sans", *(name for name in wanted if name in installed))
+
+
+@cache
+def _drawable(character: str) -> bool:
+    code = ord(character)
+    for family in families():
+        path = font_manager.findfont(family)
+        if font_manager.get_font(path).get_char_index(code):
+            return True
+    return False
+
+
+_VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "↵", " ": "␣"}
+
+
+def legible(text: str) -> str:
+    """Write a text so that it can be drawn on one line: controls shown, unknown glyphs as □."""
+    out = []
+    for character in text:
+        if character in "\n\t\r":
+            out.append(_VISIBLE[character])
+        elif not character.isprintable() and character != " ":
+            out.append(f"\\x{ord(character):02x}")
+        else:
+            out.append(character if _drawable(character) else "□")
+    return "".join(out)
+
+
+def token_text(piece: str) -> str:
+    """Write a token for a label: its leading space dropped, spaces alone made visible."""
+    bare = piece.replace("Ġ", " ").replace("▁", " ").replace("Ċ", "\n")
+    bare = bare.strip(" ") or bare.replace(" ", "␣") or "∅"
+    return shorten(legible(bare), 12)
+
+
+def number(value: float) -> str:
+    """Write a number with three digits, as people do."""
+    if value != value:
+        return "–"
+    size = abs(value)
+    if size and not 1e-3 <= size < 1e5:
+        return f"{value:.1e}".replace("e-0", "e−").replace("e+0", "e").replace("-", "−")
+    text = f"{value:,.0f}" if size >= 100 else f"{value:.3g}"
+    return text.replace("-", "−")
+
+
+def tick(value: float, _position: int | None = None) -> str:
+    """Write a number at an axis: no exponent in small type, which could not be read in print."""
+    size = abs(value)
+    if size and not 0.99e-3 <= size < 1e5:
+        mantissa, exponent = f"{value:.0e}".split("e")
+        return f"{mantissa}e{int(exponent)}".replace("-", "−")
+    return f"{value:,.6g}".replace("-", "−")
+
+
+def site_colours(sites: Sequence[str]) -> dict[str, ColorType]:
+    """Give blocks a colour by depth, and embeddings and final norm colours of their own."""
+    fixed: dict[str, ColorType] = {"embed": EMBED, "final_norm": FINAL_NORM}
+    blocks = [s for s in sites if s not in fixed]
+    shade = {s: DEPTH(i / max(len(blocks) - 1, 1)) for i, s in enumerate(blocks)}
+    return {s: fixed[s] if s in fixed else shade[s] for s in sites}
