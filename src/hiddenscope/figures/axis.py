@@ -165,3 +165,12 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> Floa
 def _start(group: list[float], gap: float, low: float, high: float) -> float:
     length = gap * (len(group) - 1)
     return min(max(sum(group) / len(group) - length / 2, low), high - length)
+
+
+def asinh_ticks(low: float, high: float, linear: float) -> list[float]:
+    """Ticks of a symmetric-logarithmic axis: 0 and few enough powers of ten on either side."""
+    reach = max(abs(low), abs(high), 10 * linear)
+    first, last = int(np.ceil(np.log10(linear))), int(np.floor(np.log10(reach)))
+    step = max(1, -(-(last - first + 1) // 3))
+    powers = [10.0**e for e in range(last, first - 1, -step)]
+    return [t for t in (*(-p for p in powers), 0.0, *reversed(powers)) if low <= t <= high]

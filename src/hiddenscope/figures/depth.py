@@ -8,19 +8,24 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from hiddenscope import analysis
-from hiddenscope.figures.axis import label_sites, places, spread
+from hiddenscope.figures.axis import asinh_ticks, label_sites, places, spread
 from hiddenscope.figures.style import CELL, INK, MUTED, SINGLE, TICK, number, sheet, subject, tick
 from hiddenscope.sites import Site
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
+
+    from hiddenscope.figures.axis import Places
 
     Floats = NDArray[np.float64]
 
 SHARES = {"all": 1.0, "99.9 %": 0.999, "99 %": 0.99, "90 %": 0.9, "50 %": 0.5}
 """What the bands hold, widest first."""
+NAMES = (MUTED, "#4d6f96", "#3d6ea5", "#2f64a0", "#1d4a85")
+"""Darker, to be read as text."""
 BANDS = ("#d6e3f2", "#adc8e6", "#7aa5d2", "#4079b5", "#1d4a85")
 WIDE, BODY = 58.0, 46.0
 
@@ -47,8 +52,9 @@ def draw(
     )
     reach = np.where(np.isnan(low[:, 0]), 0.0, np.maximum(-low[:, 0], high[:, 0]))
     far = int(reach.argmax())
+    extreme = low[far, 0] if -low[far, 0] > high[far, 0] else high[far, 0]
     claim = (
-        f"farthest from zero: {number(float(low[far, 0] if -low[far, 0] > high[far, 0] else high[far, 0]))} "
+        f"farthest from zero: {number(float(extreme))} "
         f"at {Site.parse(s.sites[far]).label}, where 99 % of the values lie between "
         f"{number(float(low[far, 2]))} and {number(float(high[far, 2]))}"
     )
@@ -59,7 +65,7 @@ def draw(
     for run in where.runs:
         at = where.at[run]
         if len(run) == 1:
-            half = min(0.42, 0.3 + 0.01 * len(s.sites)) * max(1.0, 0.035 * len(s.sites))
+            half = 0.35 * max(1.0, 0.035 * len(s.sites))
             at, run = np.array([at[0] - half, at[0] + half]), [run[0], run[0]]
         for band, colour in enumerate(BANDS):
             axes.fill_between(
@@ -67,10 +73,11 @@ def draw(
                 gid=f"band:{list(SHARES)[band]}",
             )
     axes.axhline(0, color=INK, linewidth=0.4)
-    linear = _linear(low, high)
+    linear = _linear(high[:, 3] - low[:, 3])
     axes.set_yscale("asinh", linear_width=linear)
-    bound = float(reach.max()) or 1.0
-    axes.set_ylim(_pad(np.nanmin(low[:, 0]), linear, -1), _pad(np.nanmax(high[:, 0]), linear, 1))
+    ends = np.arcsinh(np.array([np.nanmin(low[:, 0]), np.nanmax(high[:, 0])]) / linear)
+    room = 0.04 * (ends[1] - ends[0]) or 1.0
+    axes.set_ylim(*(linear * np.sinh(ends + [-room, room])))
     axes.yaxis.set_major_locator(FixedLocator(asinh_ticks(*axes.get_ylim(), linear)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(tick))
@@ -82,3 +89,30 @@ def draw(
     axes.set_ylabel("activation (asinh)")
     _name_bands(axes, where, low, high, linear)
     return figure
+
+
+def _linear(width: Floats) -> float:
+    """Choose the linear part of the axis: half the narrowest site's 90 % band."""
+    positive = width[np.isfinite(width) & (width > 0)]
+    return float(positive.min()) / 2 if len(positive) else 1.0
+
+
+def _name_bands(axes: Axes, where: Places, low: Floats, high: Floats, linear: float) -> None:
+    """Write what each band holds beside the last site, kept apart from each other."""
+    last = len(where.sites) - 1
+    if np.isnan(high[last]).any():
+        return
+    bottom, top = np.arcsinh(np.array(axes.get_ylim()) / linear)
+    outer = np.arcsinh(high[last] / linear)
+    inner = np.append(outer[1:], np.arcsinh(low[last, -1] / linear))
+    gap = (top - bottom) * 1.25 * CELL / (BODY * 0.8 / 25.4 * 72)
+    at = spread(list((outer + inner) / 2), gap, bottom + gap / 2, top - gap / 2)
+    for label, colour, y in zip(SHARES, NAMES, at, strict=True):
+        axes.annotate(
+            label,
+            (1.02, float(linear * np.sinh(y))),
+            xycoords=axes.get_yaxis_transform(),
+            size=CELL,
+            color=colour,
+            va="center",
+        )

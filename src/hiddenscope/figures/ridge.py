@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from hiddenscope import analysis
 from hiddenscope.analysis import drawn
 from hiddenscope.errors import FigureError
-from hiddenscope.figures.axis import label_sites, places
+from hiddenscope.figures.axis import asinh_ticks, label_sites, places
 from hiddenscope.figures.style import (
     INK,
     MM,
@@ -109,7 +109,7 @@ def draw(
     axes.set_ylim(where.at[-1] + 0.55, where.at[0] - 0.6)
     if x == "raw":
         axes.set_xscale("symlog", linthresh=table.attrs["linear"], linscale=0.6)
-        axes.xaxis.set_major_locator(FixedLocator(_decades(low, high, table.attrs["linear"])))
+        axes.xaxis.set_major_locator(FixedLocator(asinh_ticks(low, high, table.attrs["linear"])))
         axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
@@ -140,12 +140,3 @@ def _sigmas(axes: Axes, where: Places, std: Floats, per_unit: float) -> None:
             1.02, where.at[i], f"σ {number(float(std[i]))}", transform=across, size=TICK,
             color=MUTED, va="center",
         )
-
-
-def _decades(low: float, high: float, linear: float) -> list[float]:
-    """Ticks of a symmetric-logarithmic axis: 0 and few enough powers of ten on either side."""
-    reach = max(abs(low), abs(high), 10 * linear)
-    first, last = int(np.ceil(np.log10(linear))), int(np.floor(np.log10(reach)))
-    step = max(1, -(-(last - first + 1) // 3))
-    powers = [10.0**e for e in range(last, first - 1, -step)]
-    return [t for t in (*(-p for p in powers), 0.0, *reversed(powers)) if low <= t <= high]

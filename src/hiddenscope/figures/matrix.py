@@ -1,0 +1,242 @@
+"""Matrices over sites: the article's covariance and R²."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.colors import Normalize, SymLogNorm
+
+from hiddenscope import analysis
+from hiddenscope.errors import FigureError
+from hiddenscope.figures.axis import SET_OFF, label_sites, places
+from hiddenscope.figures.style import (
+    CELL,
+    DOUBLE,
+    INK,
+    MATRIX,
+    MM,
+    SINGLE,
+    number,
+    sheet,
+    subject,
+    tick,
+)
+from hiddenscope.sites import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+READABLE = 16
+"""Up to so many sites, every cell bears its value."""
+LOUDEST = 3
+"""So many of the loudest channels are left out in R²'s third panel, unless told otherwise."""
+
+
+def draw_covariance(
+    tree: xr.DataTree,
+    *,
+    view: str = "rest",
+    sites: str | list[str] | None = None,
+    without: Sequence[int] = (),
+) -> Figure:
+    """Draw the pooled covariance of every pair of sites.
+
+    Parameters
+    ----------
+    tree : DataTree
+    view : str
+        Which tokens.
+    sites : str or list of str, optional
+    without : sequence of int
+        Channels to leave out.
+    """
+    s = subject(tree, view, sites, "cross")
+    table = _chosen(analysis.covariance(s.stream, view, without=without), s.sites)
+    values = table.values
+    sizes = np.abs(values[np.isfinite(values) & (values != 0)])
+    if not len(sizes):
+        msg = f"the states in the view {view!r} do not vary: there is no covariance to draw"
+        raise FigureError(msg)
+    reach = float(sizes.max())
+    linear = max(float(np.quantile(sizes, 0.1)), reach * 1e-5)
+    variances = np.diagonal(values)
+    most = int(np.nanargmax(variances))
+    claim = (
+        f"variance from {number(float(np.nanmin(variances)))} "
+        f"({Site.parse(s.sites[int(np.nanargmin(variances))]).label}) to "
+        f"{number(float(variances[most]))} ({Site.parse(s.sites[most]).label})"
+    )
+    caption = s.caption(
+        f"colour symmetric-logarithmic, linear within ±{number(linear)}",
+        _left_out(without),
+        "diagonal: variance",
+    )
+    written = len(s.sites) <= READABLE
+    figure = sheet(SINGLE, 68, f"Covariance between sites, {s.model}", claim, caption)
+    axes = figure.subplots()
+    norm = SymLogNorm(linear, vmin=-reach, vmax=reach, base=10)
+    mesh = _matrix(axes, s.sites, values, 60, norm, "RdBu_r", _short if written else None)
+    if not written:
+        bar = figure.colorbar(mesh, ax=axes, aspect=30, pad=0.02)
+        ticks = [-reach, -linear, 0.0, linear, reach]
+        bar.set_ticks(ticks, labels=[number(t) for t in ticks])
+        bar.ax.minorticks_off()
+        bar.outline.set_visible(False)
+    return figure
+
+
+def draw_r2(
+    tree: xr.DataTree,
+    *,
+    view: str = "rest",
+    sites: str | list[str] | None = None,
+    without: Sequence[int] | None = None,
+) -> Figure:
+    """Draw R² of every pair of sites: pooled, within channels, without the loudest channels.
+
+    Parameters
+    ----------
+    tree : DataTree
+    view : str
+        Which tokens.
+    sites : str or list of str, optional
+    without : sequence of int, optional
+        Channels that the third panel leaves out; by default the three loudest.
+    """
+    s = subject(tree, view, sites, "cross")
+    few = min(LOUDEST, s.channels - 1)
+    left = list(without) if without else [int(c) for c in analysis.loudest(s.stream, view, few).index]
+    panels = {
+        "pooled (the article's)": analysis.r2(s.stream, "pooled", view),
+        "within channels": analysis.r2(s.stream, "within", view),
+        f"without {_channels(left)}": analysis.r2(s.stream, "pooled", view, without=left),
+    }
+    tables = {name: _chosen(table, s.sites).values for name, table in panels.items()}
+    if not any(np.isfinite(v).any() for v in tables.values()):
+        msg = f"the states in the view {view!r} do not vary: there is no R² to draw"
+        raise FigureError(msg)
+    share = float(analysis.loudest(s.stream, view)["share"].loc[left].sum())
+    claim = f"{_channels(left)} hold {share:.0%} of the variance of the blocks"
+    claim = claim if len(left) > 1 else claim.replace("hold", "holds")
+    note = "hatched: no variance" if any(np.isnan(v).any() for v in tables.values()) else ""
+    title = f"R² between sites, {s.model}"
+    figure = sheet(DOUBLE, 64, title, claim, s.caption("R² of the flattened states", note))
+    axes = figure.subplots(1, 3)
+    written = _share if len(s.sites) <= READABLE else None
+    for panel, (name, values) in zip(axes, tables.items(), strict=True):
+        mesh = _matrix(panel, s.sites, values, 47, Normalize(0, 1), MATRIX, written)
+        panel.set_title(name)
+    if written is None:
+        bar = figure.colorbar(mesh, ax=axes, aspect=30, pad=0.01, shrink=0.8)
+        bar.outline.set_visible(False)
+        bar.set_label("R²")
+    return figure
+
+
+def _channels(channels: Sequence[int]) -> str:
+    some = ", ".join(str(c) for c in channels[:4])
+    more = f" and {len(channels) - 4} more" if len(channels) > 4 else ""
+    return f"channel{'s' if len(channels) > 1 else ''} {some}{more}"
+
+
+def _left_out(without: Sequence[int]) -> str:
+    return f"without {_channels(list(without))}" if len(without) else ""
+
+
+def _chosen(table: xr.DataArray, sites: list[str]) -> xr.DataArray:
+    held = [str(s) for s in table["site_a"].values]
+    missing = [s for s in sites if s not in held]
+    if missing:
+        msg = f"R² and covariance are kept for {', '.join(held)}, not for {missing[0]}"
+        raise FigureError(msg)
+    return table.sel(site_a=sites, site_b=sites)
+
+
+def _matrix(
+    axes: Axes,
+    sites: list[str],
+    values: Floats,
+    wide: float,
+    norm: Normalize,
+    colours: object,
+    written: Callable[[float], str] | None,
+) -> QuadMesh:
+    """Draw one matrix `wide` mm wide; `embed` and `final_norm` stand a little apart."""
+    where = places(sites, 0.35)
+    n = len(sites)
+    per_unit = wide * MM * 72 / where.span
+    axes.set_facecolor("white")
+    mesh: QuadMesh | None = None
+    # A mesh for every block of cells between which there is no gap.
+    for rows in where.runs:
+        for columns in where.runs:
+            mesh = axes.pcolormesh(
+                _borders(where.at[columns]),
+                _borders(where.at[rows]),
+                np.ma.masked_invalid(values[np.ix_(rows, columns)]),
+                norm=norm,
+                cmap=colours,  # type: ignore[arg-type]
+                edgecolors="white",
+                linewidth=0.3 if n <= READABLE else 0.0,
+            )
+    for i, j in zip(*np.nonzero(np.isnan(values)), strict=True):
+        axes.add_patch(
+            _hatched(float(where.at[j]) - 0.5, float(where.at[i]) - 0.5)
+        )
+    if written and mesh is not None:
+        for i in range(n):
+            for j in range(n):
+                if np.isfinite(values[i, j]):
+                    red, green, blue, _ = mesh.cmap(norm(values[i, j]))
+                    dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.52
+                    axes.text(
+                        where.at[j], where.at[i], written(float(values[i, j])), size=CELL,
+                        ha="center", va="center_baseline", color="white" if dark else INK,
+                    )
+    axes.set_xlim(where.at[0] - 0.55, where.at[-1] + 0.55)
+    axes.set_ylim(where.at[-1] + 0.55, where.at[0] - 0.55)
+    axes.set_aspect("equal")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    label_sites(axes.xaxis, where, per_unit, size=CELL, upright=False)
+    label_sites(axes.yaxis, where, per_unit, size=CELL, across=False)
+    axes.set_xlabel(where.title())
+    assert mesh is not None
+    return mesh
+
+
+def _hatched(x: float, y: float) -> object:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x, y), 1, 1, hatch="////", facecolor="white", edgecolor="#999999", linewidth=0)
+
+
+def _borders(at: Floats) -> Floats:
+    return np.append(at - 0.5, at[-1] + 0.5)
+
+
+def _share(value: float) -> str:
+    """Write R² in hundredths without the zero before the point."""
+    text = f"{value:.2f}"
+    return "1" if text == "1.00" else text[1:] if value >= 0.005 else "0"
+
+
+def _short(value: float) -> str:
+    """Write a covariance with at most two digits."""
+    size = abs(value)
+    if size == 0:
+        return "0"
+    if size < 0.01 or size >= 995:
+        text = tick(float(f"{value:.0e}")) if size >= 995 else ("−0" if value < 0 else "0")
+    else:
+        text = f"{value:.0f}" if size >= 9.95 else f"{value:.1f}" if size >= 0.995 else f"{value:.2f}"
+    return text.replace("0.", ".", 1).replace("-", "−") if size < 0.995 else text.replace("-", "−")

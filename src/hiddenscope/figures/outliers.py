@@ -1,0 +1,165 @@
+"""Outliers: the largest magnitudes by depth, and where in site × channel they sit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from hiddenscope import analysis
+from hiddenscope.analysis import drawn
+from hiddenscope.errors import FigureError
+from hiddenscope.figures.axis import SET_OFF, label_sites, places, spread
+from hiddenscope.figures.style import (
+    CELL,
+    DOUBLE,
+    MATRIX,
+    MM,
+    MUTED,
+    TICK,
+    number,
+    sheet,
+    subject,
+    text_width,
+    tick,
+)
+from hiddenscope.sites import Site
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from hiddenscope.figures.axis import Places
+    from hiddenscope.figures.style import Subject
+
+LINES = {
+    "top1": ("largest", "#0c1b4d", "o"),
+    "top2": ("second", "#3a78b8", "s"),
+    "top3": ("third", "#56b4e9", "^"),
+    "median": ("median", "#d55e00", "D"),
+}
+NUMBERED = 6
+"""So many of the loudest channels are numbered above the map."""
+
+
+def draw(
+    tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None = None
+) -> Figure:
+    """Draw the three largest magnitudes and the median by depth, and a map by channel.
+
+    Parameters
+    ----------
+    tree : DataTree
+    view : str
+        Which tokens.
+    sites : str or list of str, optional
+    """
+    s = subject(tree, view, sites, "extremes")
+    table = analysis.magnitudes(s.stream, view).loc[s.sites]
+    if not (table.to_numpy(np.float64) > 0).any():
+        msg = f"every state in the view {view!r} is zero: there are no magnitudes to draw"
+        raise FigureError(msg)
+    found = analysis.outliers(s.stream, view)
+    limits = found.thresholds
+    massive = found.massive["channel"].nunique()
+    claim = (
+        f"massive activations in {massive or 'no'} channel{'s' if massive != 1 else ''} "
+        f"(over {limits['massive']:g} and {limits['massive_ratio']:,g} × the median of the hidden "
+        f"state); {len(found.channels) or 'no'} outlier "
+        f"channel{'s' if len(found.channels) != 1 else ''} (|a| ≥ {limits['outlier']:g} for "
+        f"{limits['outlier_token_share']:.0%} of tokens at {limits['outlier_site_share']:.0%} of "
+        "blocks)"
+    )
+    title = f"Largest magnitudes, {s.model}"
+    caption = s.caption("second and third: of the 8 largest values kept a channel")
+    figure = sheet(DOUBLE, 52, title, claim, caption)
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
+    _depth(left, s, table.to_dict("list"))
+    _map(figure, right, s)
+    return figure
+
+
+def _depth(axes: Axes, s: Subject, lines: dict[str, list[float]]) -> None:
+    where = places(s.sites, 0.4)
+    for column, (name, colour, marker) in LINES.items():
+        values = np.asarray(lines[column], np.float64)
+        values = np.where(values > 0, values, np.nan)
+        for run in where.runs:
+            alone = where.sites[run[0]] in SET_OFF
+            axes.plot(
+                where.at[run], values[run], color=colour, marker=marker, markersize=2.4,
+                linewidth=0.8, linestyle="none" if alone else "-", gid=f"line:{column}",
+                label=name if run is where.runs[-1] or len(where.runs) == 1 else None,
+            )
+    handles, labels = axes.get_legend_handles_labels()
+    for handle in handles:
+        handle.set_linestyle("-")  # type: ignore[union-attr]
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(numticks=7))
+    axes.yaxis.set_major_formatter(FuncFormatter(tick))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(where.at[0] - 0.6, where.at[-1] + 0.6)
+    axes.grid(axis="y", color="#e4e4e4", linewidth=0.4)
+    label_sites(axes.xaxis, where, 66 * MM * 72 / (where.span + 0.2), size=TICK)
+    axes.set_xlabel(where.title())
+    axes.set_ylabel("magnitude (log)")
+    axes.set_title("three largest, and the median", pad=12)
+    axes.legend(
+        handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderpad=0.1,
+        borderaxespad=0.1, columnspacing=1.0,
+    )
+
+
+def _map(figure: Figure, axes: Axes, s: Subject) -> None:
+    table = drawn.largest_map(s.stream, s.view).loc[s.sites]
+    group = int(table.attrs["group"])
+    where = places(s.sites, 0.25)
+    values = table.to_numpy(np.float64)
+    values = np.where(values > 0, values, np.nan)
+    first = table.columns.to_numpy(np.float64)
+    x = np.append(first, s.channels) - 0.5
+    low, high = float(np.nanquantile(values, 0.02)), float(np.nanmax(values))
+    norm = LogNorm(min(low, high / 10), high)
+    for run in where.runs:
+        y = np.append(where.at[run] - 0.5, where.at[run][-1] + 0.5)
+        mesh = axes.pcolormesh(x, y, values[run], norm=norm, cmap=MATRIX, rasterized=True)
+    axes.set_ylim(where.at[-1] + 0.55, where.at[0] - 0.55)
+    axes.spines[:].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(tick))
+    axes.set_xlabel("channel" if group == 1 else f"channel (largest of every {group})")
+    axes.tick_params(axis="y", length=0)
+    names = [Site.parse(site).label for site in s.sites]
+    label_sites(axes.yaxis, where, 40 * MM * 72 / where.span, size=TICK, across=False, labels=names)
+    _number_channels(axes, s)
+    bar = figure.colorbar(mesh, ax=axes, aspect=28, pad=0.02)
+    bar.outline.set_visible(False)
+    bar.ax.minorticks_off()
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(tick))
+    bar.set_label("largest magnitude (log)")
+    axes.set_title("by site and channel, the loudest channels numbered", pad=12)
+
+
+def _number_channels(axes: Axes, s: Subject) -> None:
+    """Write the loudest channels above the map, kept apart, each with a line to its column."""
+    loud = [int(c) for c in analysis.loudest(s.stream, s.view, min(NUMBERED, s.channels)).index]
+    wide = max(text_width(str(c), CELL) for c in loud) + 3
+    gap = wide * s.channels / (60 * MM * 72)
+    at = spread([float(c) for c in loud], gap, gap / 2, s.channels - gap / 2)
+    for channel, x in zip(loud, at, strict=True):
+        axes.annotate(
+            str(channel),
+            (channel, 1.0),
+            (float(x), 1.045),
+            xycoords=axes.get_xaxis_transform(),
+            textcoords=axes.get_xaxis_transform(),
+            size=CELL,
+            ha="center",
+            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 0},
+        )
+
+
+__all__ = ["draw", "number"]
