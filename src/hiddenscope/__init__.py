@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-def open(path: str | Path) -> Profile:  # noqa: A001 - as in hs.open, like xarray's or PIL's
+def open(path: str | Path) -> Profile:
     """Read a profile from a file or the folder of a run; torch is not needed.
 
     Parameters

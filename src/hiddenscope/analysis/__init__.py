@@ -2,7 +2,6 @@
 
 from hiddenscope.analysis.between import covariance, r2, wing
 from hiddenscope.analysis.distribution import histogram, quantiles
-from hiddenscope.analysis.summary import channels, moments
 from hiddenscope.analysis.loud import (
     THRESHOLDS,
     Outliers,
@@ -11,6 +10,7 @@ from hiddenscope.analysis.loud import (
     magnitudes,
     outliers,
 )
+from hiddenscope.analysis.summary import channels, moments
 from hiddenscope.analysis.tokens import extremes, norms, positions, sample
 from hiddenscope.analysis.views import (
     caption,

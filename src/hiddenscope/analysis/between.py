@@ -96,9 +96,7 @@ def _summed(v: _View, without: Sequence[int]) -> Floats:
         comoment = v.variable("comoment").sum(0)
         total = (comoment[..., kept] if len(without) else comoment).sum(-1)
         shift = v.shift[..., kept]
-        result: Floats = total + np.einsum(
-            "k,kac,kbc->ab", v.weights, shift, shift, optimize=True
-        )
+        result: Floats = total + np.einsum("k,kac,kbc->ab", v.weights, shift, shift, optimize=True)
         return result
     total = v.variable("comoment_sum").sum(0)
     total = total + np.einsum("k,kac,kbc->ab", v.weights, v.shift, v.shift, optimize=True)

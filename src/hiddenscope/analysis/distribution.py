@@ -85,7 +85,7 @@ def quantiles(
 def histogram(
     stream: xr.DataTree,
     bins: int = 200,
-    range: tuple[float, float] | None = None,  # noqa: A002 - as numpy.histogram calls it
+    range: tuple[float, float] | None = None,
     view: str = "rest",
     sites: str | list[str] | None = None,
 ) -> xr.DataArray:

@@ -158,9 +158,7 @@ def plane(
     )
 
 
-def largest_map(
-    stream: xr.DataTree, view: str = "rest", columns: int = 512
-) -> pd.DataFrame:
+def largest_map(stream: xr.DataTree, view: str = "rest", columns: int = 512) -> pd.DataFrame:
     """Return the largest magnitude of neighbouring channels, few enough to be drawn.
 
     Returns

@@ -138,9 +138,7 @@ def sample(
     return held.assign_attrs(view=view)
 
 
-def extremes(
-    stream: xr.DataTree, view: str = "rest", site: str | None = None
-) -> pd.DataFrame:
+def extremes(stream: xr.DataTree, view: str = "rest", site: str | None = None) -> pd.DataFrame:
     """List the largest finite magnitudes, largest first.
 
     Parameters

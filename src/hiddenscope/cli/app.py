@@ -26,7 +26,7 @@ app.command("show")(show.command)
 app.command("plot")(plot.command)
 
 
-def _version(wanted: bool) -> None:  # noqa: FBT001 - the shape of typer's callbacks
+def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"hiddenscope {__version__}")
         raise typer.Exit

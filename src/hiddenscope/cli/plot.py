@@ -21,9 +21,7 @@ def command(
     ],
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o", "--output", help="A .png, .svg or .pdf file.", show_default="KIND.png"
-        ),
+        typer.Option("-o", "--output", help="A .png, .svg or .pdf file.", show_default="KIND.png"),
     ] = None,
     view: Annotated[
         str, typer.Option(help="Tokens to show: rest, all, first, first+special, …")

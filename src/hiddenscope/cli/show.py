@@ -39,7 +39,7 @@ def command(
     view: Annotated[
         str, typer.Option(help="Tokens to speak of: rest, all, first, first+special, …")
     ] = "rest",
-    format: Annotated[Format, typer.Option(help="How to print.")] = Format.TABLE,  # noqa: A002
+    format: Annotated[Format, typer.Option(help="How to print.")] = Format.TABLE,
 ) -> None:
     """Show a profile: a row a site, and the checks."""
     from rich.console import Console

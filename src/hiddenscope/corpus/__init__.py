@@ -2,7 +2,14 @@
 
 from hiddenscope.corpus.batches import TokenBatch, batches
 from hiddenscope.corpus.shards import SHARD_BYTES, shards
-from hiddenscope.corpus.sources import DEFAULT_SOURCE, SPLITS, Document, check_sources, documents, size
+from hiddenscope.corpus.sources import (
+    DEFAULT_SOURCE,
+    SPLITS,
+    Document,
+    check_sources,
+    documents,
+    size,
+)
 from hiddenscope.corpus.windows import (
     Window,
     Windower,

@@ -45,7 +45,9 @@ class Document:
         return int.from_bytes(digest[:8], "little")
 
 
-def check_sources(sources: Sequence[str], texts: Sequence[str] = (), split: str = "document") -> None:
+def check_sources(
+    sources: Sequence[str], texts: Sequence[str] = (), split: str = "document"
+) -> None:
     """Refuse what cannot be read, before anything costly is done.
 
     Raises
@@ -120,7 +122,11 @@ def documents(
 def _read(source: str, column: str) -> Iterator[tuple[str, str]]:
     if source.startswith("sample:"):
         path = _sample(source)
-        rows = _rows(path, "text") if path.suffix == ".jsonl" else [(1, _decode(path.read_bytes(), source))]
+        rows = (
+            _rows(path, "text")
+            if path.suffix == ".jsonl"
+            else [(1, _decode(path.read_bytes(), source))]
+        )
         for number, text in rows:
             yield f"{source}#{number}", text
         return

@@ -117,7 +117,9 @@ def label_sites(
         False turns the words of the sites that are set off, where there is no room for them.
     """
     texts = list(labels or where.labels())
-    blocks = [text_width(t, size) for t, s in zip(texts, where.sites, strict=True) if s not in SET_OFF]
+    blocks = [
+        text_width(t, size) for t, s in zip(texts, where.sites, strict=True) if s not in SET_OFF
+    ]
     turned = across and max(blocks, default=0.0) > 4 * size
     need = 1.15 * size
     if across and not turned:

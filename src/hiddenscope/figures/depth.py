@@ -30,9 +30,7 @@ BANDS = ("#d6e3f2", "#adc8e6", "#7aa5d2", "#4079b5", "#1d4a85")
 WIDE, BODY = 58.0, 46.0
 
 
-def draw(
-    tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None = None
-) -> Figure:
+def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None = None) -> Figure:
     """Draw the quantiles of activations through depth as nested bands, on an asinh axis.
 
     Parameters
@@ -69,7 +67,11 @@ def draw(
             at, run = np.array([at[0] - half, at[0] + half]), [run[0], run[0]]
         for band, colour in enumerate(BANDS):
             axes.fill_between(
-                at, low[run, band], high[run, band], color=colour, linewidth=0,
+                at,
+                low[run, band],
+                high[run, band],
+                color=colour,
+                linewidth=0,
                 gid=f"band:{list(SHARES)[band]}",
             )
     axes.axhline(0, color=INK, linewidth=0.4)

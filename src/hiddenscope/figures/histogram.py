@@ -52,9 +52,7 @@ def draw(
         f"{table.sizes['bin']} bins of {width}, one range for all",
         f"faint: fewer than {FEW} values in the bin",
     )
-    figure = sheet(
-        SINGLE, 48, f"Histogram of activations, {s.model}", spread_claim(s), caption
-    )
+    figure = sheet(SINGLE, 48, f"Histogram of activations, {s.model}", spread_claim(s), caption)
     axes = figure.subplots()
     edges = np.append(table["left"].values, table["right"].values[-1])
     colours = site_colours(s.sites)
@@ -86,7 +84,7 @@ def draw(
     return figure
 
 
-def key(figure: Figure, axes: Axes, sites: list[str]) -> None:
+def key(figure: Figure, axes: Axes, sites: list[str], *, titled: bool = True) -> None:
     """Name the colours: a bar for the blocks, lines above the axes for the other sites."""
     colours = site_colours(sites)
     blocks = [site for site in sites if site not in SET_OFF]
@@ -117,7 +115,8 @@ def key(figure: Figure, axes: Axes, sites: list[str]) -> None:
     bar.ax.minorticks_off()
     height = axes.get_window_extent().height / figure.dpi * 72
     label_sites(bar.ax.yaxis, where, 0.8 * height / len(blocks), size=TICK, across=False)
-    bar.set_label(where.title())
+    if titled:
+        bar.set_label(where.title())
 
 
 def spread_claim(s: Subject) -> str:

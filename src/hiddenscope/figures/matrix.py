@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import Normalize, SymLogNorm
+from matplotlib.patches import Rectangle
 
 from hiddenscope import analysis
 from hiddenscope.errors import FigureError
-from hiddenscope.figures.axis import SET_OFF, label_sites, places
+from hiddenscope.figures.axis import label_sites, places
 from hiddenscope.figures.style import (
     CELL,
     DOUBLE,
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
     import xarray as xr
     from matplotlib.axes import Axes
-    from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
@@ -67,7 +68,7 @@ def draw_covariance(
         msg = f"the states in the view {view!r} do not vary: there is no covariance to draw"
         raise FigureError(msg)
     reach = float(sizes.max())
-    linear = max(float(np.quantile(sizes, 0.1)), reach * 1e-5)
+    linear = max(float(sizes.min()), reach * 1e-5)
     variances = np.diagonal(values)
     most = int(np.nanargmax(variances))
     claim = (
@@ -75,12 +76,13 @@ def draw_covariance(
         f"({Site.parse(s.sites[int(np.nanargmin(variances))]).label}) to "
         f"{number(float(variances[most]))} ({Site.parse(s.sites[most]).label})"
     )
+    written = len(s.sites) <= READABLE
     caption = s.caption(
         f"colour symmetric-logarithmic, linear within ±{number(linear)}",
         _left_out(without),
         "diagonal: variance",
+        "numbers without their sign: blue is negative" if written else "",
     )
-    written = len(s.sites) <= READABLE
     figure = sheet(SINGLE, 68, f"Covariance between sites, {s.model}", claim, caption)
     axes = figure.subplots()
     norm = SymLogNorm(linear, vmin=-reach, vmax=reach, base=10)
@@ -114,7 +116,9 @@ def draw_r2(
     """
     s = subject(tree, view, sites, "cross")
     few = min(LOUDEST, s.channels - 1)
-    left = list(without) if without else [int(c) for c in analysis.loudest(s.stream, view, few).index]
+    left = (
+        list(without) if without else [int(c) for c in analysis.loudest(s.stream, view, few).index]
+    )
     panels = {
         "pooled (the article's)": analysis.r2(s.stream, "pooled", view),
         "within channels": analysis.r2(s.stream, "within", view),
@@ -175,7 +179,7 @@ def _matrix(
     n = len(sites)
     per_unit = wide * MM * 72 / where.span
     axes.set_facecolor("white")
-    mesh: QuadMesh | None = None
+    mesh = QuadMesh(np.zeros((2, 2, 2)))
     # A mesh for every block of cells between which there is no gap.
     for rows in where.runs:
         for columns in where.runs:
@@ -189,18 +193,22 @@ def _matrix(
                 linewidth=0.3 if n <= READABLE else 0.0,
             )
     for i, j in zip(*np.nonzero(np.isnan(values)), strict=True):
-        axes.add_patch(
-            _hatched(float(where.at[j]) - 0.5, float(where.at[i]) - 0.5)
-        )
-    if written and mesh is not None:
+        corner = (float(where.at[j]) - 0.5, float(where.at[i]) - 0.5)
+        axes.add_patch(Rectangle(corner, 1, 1, hatch="////", fc="white", ec="#999999", lw=0))
+    if written:
         for i in range(n):
             for j in range(n):
                 if np.isfinite(values[i, j]):
                     red, green, blue, _ = mesh.cmap(norm(values[i, j]))
                     dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.52
                     axes.text(
-                        where.at[j], where.at[i], written(float(values[i, j])), size=CELL,
-                        ha="center", va="center_baseline", color="white" if dark else INK,
+                        where.at[j],
+                        where.at[i],
+                        written(float(values[i, j])),
+                        size=CELL,
+                        ha="center",
+                        va="center_baseline",
+                        color="white" if dark else INK,
                     )
     axes.set_xlim(where.at[0] - 0.55, where.at[-1] + 0.55)
     axes.set_ylim(where.at[-1] + 0.55, where.at[0] - 0.55)
@@ -210,14 +218,10 @@ def _matrix(
     label_sites(axes.xaxis, where, per_unit, size=CELL, upright=False)
     label_sites(axes.yaxis, where, per_unit, size=CELL, across=False)
     axes.set_xlabel(where.title())
-    assert mesh is not None
+    if len(where.runs) > 1:
+        # Between the turned words at both ends, not below them.
+        axes.xaxis.set_label_coords(0.5, -5.5 * CELL / 72 / MM / wide * 0.45)
     return mesh
-
-
-def _hatched(x: float, y: float) -> object:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((x, y), 1, 1, hatch="////", facecolor="white", edgecolor="#999999", linewidth=0)
 
 
 def _borders(at: Floats) -> Floats:
@@ -231,12 +235,11 @@ def _share(value: float) -> str:
 
 
 def _short(value: float) -> str:
-    """Write a covariance with at most two digits."""
+    """Write the magnitude of a covariance with at most two digits; its colour is its sign."""
     size = abs(value)
-    if size == 0:
+    if size >= 995:
+        return tick(float(f"{size:.0e}"))
+    if size < 0.005:
         return "0"
-    if size < 0.01 or size >= 995:
-        text = tick(float(f"{value:.0e}")) if size >= 995 else ("−0" if value < 0 else "0")
-    else:
-        text = f"{value:.0f}" if size >= 9.95 else f"{value:.1f}" if size >= 0.995 else f"{value:.2f}"
-    return text.replace("0.", ".", 1).replace("-", "−") if size < 0.995 else text.replace("-", "−")
+    text = f"{size:.0f}" if size >= 9.95 else f"{size:.1f}" if size >= 0.995 else f"{size:.2f}"
+    return text.removeprefix("0")

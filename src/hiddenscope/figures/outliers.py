@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.colors import LogNorm
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from hiddenscope import analysis
@@ -19,7 +20,6 @@ from hiddenscope.figures.style import (
     MM,
     MUTED,
     TICK,
-    number,
     sheet,
     subject,
     text_width,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from hiddenscope.figures.axis import Places
     from hiddenscope.figures.style import Subject
 
 LINES = {
@@ -45,9 +44,7 @@ NUMBERED = 6
 """So many of the loudest channels are numbered above the map."""
 
 
-def draw(
-    tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None = None
-) -> Figure:
+def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None = None) -> Figure:
     """Draw the three largest magnitudes and the median by depth, and a map by channel.
 
     Parameters
@@ -84,19 +81,23 @@ def draw(
 
 def _depth(axes: Axes, s: Subject, lines: dict[str, list[float]]) -> None:
     where = places(s.sites, 0.4)
+    handles = []
     for column, (name, colour, marker) in LINES.items():
+        handles.append(Line2D([], [], color=colour, marker=marker, markersize=2.4, label=name))
         values = np.asarray(lines[column], np.float64)
         values = np.where(values > 0, values, np.nan)
         for run in where.runs:
             alone = where.sites[run[0]] in SET_OFF
             axes.plot(
-                where.at[run], values[run], color=colour, marker=marker, markersize=2.4,
-                linewidth=0.8, linestyle="none" if alone else "-", gid=f"line:{column}",
-                label=name if run is where.runs[-1] or len(where.runs) == 1 else None,
+                where.at[run],
+                values[run],
+                color=colour,
+                marker=marker,
+                markersize=2.4,
+                linewidth=0.8,
+                linestyle="none" if alone else "-",
+                gid=f"line:{column}",
             )
-    handles, labels = axes.get_legend_handles_labels()
-    for handle in handles:
-        handle.set_linestyle("-")  # type: ignore[union-attr]
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(numticks=7))
     axes.yaxis.set_major_formatter(FuncFormatter(tick))
@@ -108,8 +109,13 @@ def _depth(axes: Axes, s: Subject, lines: dict[str, list[float]]) -> None:
     axes.set_ylabel("magnitude (log)")
     axes.set_title("three largest, and the median", pad=12)
     axes.legend(
-        handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderpad=0.1,
-        borderaxespad=0.1, columnspacing=1.0,
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=4,
+        borderpad=0.1,
+        borderaxespad=0.1,
+        columnspacing=1.0,
     )
 
 
@@ -158,8 +164,11 @@ def _number_channels(axes: Axes, s: Subject) -> None:
             textcoords=axes.get_xaxis_transform(),
             size=CELL,
             ha="center",
-            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 0},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": MUTED,
+                "linewidth": 0.4,
+                "shrinkA": 0,
+                "shrinkB": 0,
+            },
         )
-
-
-__all__ = ["draw", "number"]

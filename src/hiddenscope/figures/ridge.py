@@ -102,8 +102,15 @@ def draw(
         middle = (edges[:-1] + edges[1:]) / 2
         axes.fill_between(middle, base, base - normal, color="#dcdcdc", linewidth=0, zorder=1.5)
         axes.stairs(
-            base - tall, edges, baseline=base, fill=True, color=colours[site], alpha=0.82,
-            linewidth=0, zorder=2, gid=f"density:{site}",
+            base - tall,
+            edges,
+            baseline=base,
+            fill=True,
+            color=colours[site],
+            alpha=0.82,
+            linewidth=0,
+            zorder=2,
+            gid=f"density:{site}",
         )
         axes.plot(middle, base - normal, color=INK, linewidth=0.45, alpha=0.8, zorder=2.5)
     axes.set_ylim(where.at[-1] + 0.55, where.at[0] - 0.6)
@@ -115,7 +122,9 @@ def draw(
         axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     axes.set_xlim(low, high)
     axes.xaxis.set_major_formatter(FuncFormatter(tick))
-    axes.set_xlabel("(activation − mean) / σ of the site" if x == "sigma" else "activation (symlog)")
+    axes.set_xlabel(
+        "(activation − mean) / σ of the site" if x == "sigma" else "activation (symlog)"
+    )
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     names = [Site.parse(site).label for site in s.sites]
@@ -137,6 +146,11 @@ def _sigmas(axes: Axes, where: Places, std: Floats, per_unit: float) -> None:
     across = axes.get_yaxis_transform()
     for i in where.shown(step):
         axes.text(
-            1.02, where.at[i], f"σ {number(float(std[i]))}", transform=across, size=TICK,
-            color=MUTED, va="center",
+            1.02,
+            where.at[i],
+            f"σ {number(float(std[i]))}",
+            transform=across,
+            size=TICK,
+            color=MUTED,
+            va="center",
         )

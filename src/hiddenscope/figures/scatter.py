@@ -18,7 +18,6 @@ from hiddenscope.figures.style import (
     FIRST_TOKEN,
     LOUD,
     POINTS,
-    TICK,
     families,
     sheet,
     subject,
@@ -40,9 +39,7 @@ FAIR = 3.0
 """A loudest channel is numbered if it holds so many times an equal share of the variance."""
 
 
-def draw(
-    tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None = None
-) -> Figure:
+def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None = None) -> Figure:
     """Draw activations by token and by channel: points for a short text, density for more.
 
     Parameters
@@ -118,29 +115,36 @@ def _default(sites: list[str]) -> list[str]:
     return [site for site in sites if site in wanted]
 
 
-def _by_token(
-    axes: Axes, sample: xr.Dataset, site: str, loud: list[int], *, points: bool
-) -> None:
+def _by_token(axes: Axes, sample: xr.Dataset, site: str, loud: list[int], *, points: bool) -> None:
     state = sample["state"].sel(site=site).values.astype(np.float64)
     x = sample["position"].values.astype(np.float64)
     first = sample["stratum"].values == "first"
     if points:
         flat = np.broadcast_to(x[:, None], state.shape)[~first]
         axes.plot(
-            flat.ravel(), state[~first].ravel(), ".", color=POINTS, markersize=1.6, alpha=0.35,
-            markeredgewidth=0, rasterized=True,
+            flat.ravel(),
+            state[~first].ravel(),
+            ".",
+            color=POINTS,
+            markersize=1.6,
+            alpha=0.35,
+            markeredgewidth=0,
+            rasterized=True,
         )
         for channel, colour in zip(loud, LOUD, strict=False):
             axes.plot(x, state[:, channel], ".", color=colour, markersize=3.4, markeredgewidth=0)
-        if loud:
-            _name_series(axes, x, state, loud)
     else:
         _plane(axes, sample, site, "position")
     if first.any():
         flat = np.broadcast_to(x[:, None], state.shape)[first]
         axes.plot(
-            flat.ravel(), state[first].ravel(), ".", color=FIRST_TOKEN, markersize=1.8,
-            markeredgewidth=0, rasterized=True,
+            flat.ravel(),
+            state[first].ravel(),
+            ".",
+            color=FIRST_TOKEN,
+            markersize=1.8,
+            markeredgewidth=0,
+            rasterized=True,
         )
     _range(axes, state)
 
@@ -154,16 +158,27 @@ def _by_channel(
     if points:
         flat = np.broadcast_to(x, state[~first].shape)
         axes.plot(
-            flat.ravel(), state[~first].ravel(), ".", color=POINTS, markersize=1.6, alpha=0.35,
-            markeredgewidth=0, rasterized=True,
+            flat.ravel(),
+            state[~first].ravel(),
+            ".",
+            color=POINTS,
+            markersize=1.6,
+            alpha=0.35,
+            markeredgewidth=0,
+            rasterized=True,
         )
     else:
         _plane(axes, sample, site, "channel")
     if first.any():
         flat = np.broadcast_to(x, state[first].shape)
         axes.plot(
-            flat.ravel(), state[first].ravel(), ".", color=FIRST_TOKEN, markersize=1.6,
-            markeredgewidth=0, rasterized=True,
+            flat.ravel(),
+            state[first].ravel(),
+            ".",
+            color=FIRST_TOKEN,
+            markersize=1.6,
+            markeredgewidth=0,
+            rasterized=True,
         )
     _range(axes, state)
     for channel, colour in zip(loud, LOUD, strict=False):
@@ -173,7 +188,11 @@ def _by_channel(
             continue
         if points:
             axes.plot(
-                np.full(len(values), channel), values, ".", color=colour, markersize=2.6,
+                np.full(len(values), channel),
+                values,
+                ".",
+                color=colour,
+                markersize=2.6,
                 markeredgewidth=0,
             )
         up = values.max() > -values.min()
@@ -194,25 +213,17 @@ def _by_channel(
     axes.set_xlabel("channel")
 
 
-def _name_series(axes: Axes, x: object, state: object, loud: list[int]) -> None:
-    """Number the loud channels beside their last token."""
-    last = np.asarray(x)[-1]
-    values = np.asarray(state)[-1]
-    for channel, colour in zip(loud, LOUD, strict=False):
-        if np.isfinite(values[channel]):
-            axes.annotate(
-                str(channel), (float(last), float(values[channel])), (4, 0),
-                textcoords="offset points", size=CELL, color=colour, va="center", weight="bold",
-            )
-
-
 def _plane(axes: Axes, sample: xr.Dataset, site: str, against: str) -> None:
     counts = drawn.plane(sample, site, against)
     x = np.append(counts["left"].values, counts["right"].values[-1])
     y = np.append(counts["bottom"].values, counts["top"].values[-1])
     values = np.ma.masked_equal(counts.values, 0)
     axes.pcolormesh(
-        x, y, values, norm=LogNorm(1, max(int(counts.max()), 2)), cmap=DEPTH.reversed(),
+        x,
+        y,
+        values,
+        norm=LogNorm(1, max(int(counts.max()), 2)),
+        cmap=DEPTH.reversed(),
         rasterized=True,
     )
 
@@ -234,6 +245,3 @@ def _write_tokens(axes: Axes, sample: xr.Dataset) -> None:
     axes.set_xticks(x, texts, rotation=90, fontsize=CELL, family=list(families()))
     axes.set_xlim(-0.8, float(x.max()) + 1.6)
     axes.tick_params(axis="x", length=1.0, pad=1.0)
-
-
-__all__ = ["TICK", "draw"]

@@ -38,9 +38,7 @@ LINES = {
 }
 
 
-def draw(
-    tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None = None
-) -> Figure:
+def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None = None) -> Figure:
     """Draw R² of each site with every other over depth, and with three sites of interest.
 
     Parameters
@@ -73,10 +71,17 @@ def draw(
     for i, site in enumerate(s.sites):
         _curve(left, where, matrix[i], color=colours[site], gid=f"wing:{site}")
     for column, (name, colour, dash, marker) in LINES.items():
-        values = table[column].to_numpy(np.float64)
+        # R² of a site with itself is 1 and says nothing.
+        values = table[column].where(table.index != column).to_numpy(np.float64)
         if np.isfinite(values).any():
             _curve(
-                right, where, values, color=colour, linestyle=dash, marker=marker, label=name,
+                right,
+                where,
+                values,
+                color=colour,
+                linestyle=dash,
+                marker=marker,
+                label=name,
                 gid=f"line:{column}",
             )
     for axes, name in ((left, "with every other site, one curve a site"), (right, "with one site")):
@@ -87,10 +92,8 @@ def draw(
         axes.set_title(name, pad=12)
         label_sites(axes.xaxis, where, 66 * MM * 72 / (where.span + 0.2), size=TICK)
     left.set_ylabel("R²")
-    key(figure, left, s.sites)
-    right.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderpad=0.1, borderaxespad=0.1
-    )
+    key(figure, left, s.sites, titled=False)
+    right.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderpad=0.1, borderaxespad=0.1)
     return figure
 
 
@@ -104,7 +107,14 @@ def _curve(axes: Axes, where: Places, values: object, **style: object) -> None:
     for run in where.runs:
         alone = where.sites[run[0]] in SET_OFF
         axes.plot(
-            where.at[run], array[run], marker=marker, markersize=3.2 if alone else 1.8,
-            linestyle="none" if alone else dash, linewidth=0.8, label=None if alone else label,
-            gid=gid, clip_on=False, **style,
+            where.at[run],
+            array[run],
+            marker=marker,
+            markersize=3.2 if alone else 1.8,
+            linestyle="none" if alone else dash,
+            linewidth=0.8,
+            label=None if alone else label,
+            gid=gid,
+            clip_on=False,
+            **style,
         )

@@ -141,9 +141,7 @@ def _moments(states: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return mean, m2, m3, m4, states.amin(0).double(), states.amax(0).double()
 
 
-def _count_over(
-    states: torch.Tensor, threshold: float, largest: torch.Tensor
-) -> torch.Tensor:
+def _count_over(states: torch.Tensor, threshold: float, largest: torch.Tensor) -> torch.Tensor:
     over = torch.zeros(states.shape[1], dtype=torch.int64, device=states.device)
     # Few channels ever reach the threshold: only these are read again.
     loud = torch.nonzero(largest >= threshold).squeeze(1)

@@ -133,9 +133,7 @@ def adopt(
     return LoadedModel(base, tokenizer, Path(known).name or known, identity)
 
 
-def context_length(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None
-) -> int | None:
+def context_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> int | None:
     """Return the longest window that the model can use, or None where nothing limits it.
 
     RoBERTa and its kin start positions behind their padding index, so they can use fewer

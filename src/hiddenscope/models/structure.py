@@ -102,9 +102,7 @@ def inspect(model: PreTrainedModel) -> Structure:
         raise ModelError(msg)
     recorder, found = _declaration(model)
     candidates = {
-        module: path
-        for path, module in model.named_modules()
-        if _is_block(module, path, recorder)
+        module: path for path, module in model.named_modules() if _is_block(module, path, recorder)
     }
     if not candidates:
         msg = (

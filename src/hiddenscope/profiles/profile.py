@@ -109,7 +109,7 @@ class Profile:
     def histogram(
         self,
         bins: int = 200,
-        range: tuple[float, float] | None = None,  # noqa: A002 - as numpy.histogram calls it
+        range: tuple[float, float] | None = None,
         view: str = "rest",
         sites: str | list[str] | None = None,
     ) -> xr.DataArray:

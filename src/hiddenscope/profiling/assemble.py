@@ -178,7 +178,9 @@ def _check_resolution(stream: xr.DataTree, dtypes: Mapping[str, str]) -> Check:
         if n:
             coarse.append((n, site, dtypes.get(site, "float32")))
     if not coarse:
-        return Check("resolution", True, "the dtype of the states resolves every channel", "warning")
+        return Check(
+            "resolution", True, "the dtype of the states resolves every channel", "warning"
+        )
     n, site, dtype = max(coarse)
     detail = (
         f"{n} channels at {site} vary by less than one step of {dtype} about their mean: their "

@@ -95,9 +95,7 @@ class Recorder:
         chosen = select_sites(sites, self.structure.sites, self.structure.hf_sites)
         self.sites: tuple[Site, ...] = chosen
         names = [site.name for site in chosen]
-        layout = make_layout(
-            names, self.structure.width, sample_mib=sample_mib, outlier=outlier
-        )
+        layout = make_layout(names, self.structure.width, sample_mib=sample_mib, outlier=outlier)
         self.state = StreamState(layout)
         self.checks: list[Check] = []
         self._special = special_ids(loaded.tokenizer) if loaded.tokenizer else frozenset()

@@ -167,9 +167,7 @@ class _Loop:
         if loaded.tokenizer is None:
             msg = "a loaded model needs its tokenizer: profile(model, tokenizer=...)"
             raise InputError(msg)
-        self.windower = corpus.Windower(
-            loaded.tokenizer, window, causal=recorder.structure.causal
-        )
+        self.windower = corpus.Windower(loaded.tokenizer, window, causal=recorder.structure.causal)
         pad = loaded.tokenizer.pad_token_id
         self.pad_id = int(pad) if pad is not None else 0
         self.digest = hashlib.sha256()

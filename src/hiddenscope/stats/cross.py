@@ -94,9 +94,7 @@ class Cross(Accumulator):
             return torch.stack([scan.mean for scan in rows.scans])
         return torch.stack([x.double().mean(0) for x in states])
 
-    def _products(
-        self, states: list[torch.Tensor], means: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def _products(self, states: list[torch.Tensor], means: torch.Tensor) -> dict[str, torch.Tensor]:
         if not self.layout.compact_cross:
             return {"comoment": kernels.comoment(states, means)}
         loud = torch.from_numpy(self.arrays["loud_channels"]).to(means.device)
@@ -124,9 +122,7 @@ class Cross(Accumulator):
         }
         if not self.layout.compact_cross:
             return joined | {
-                "comoment": a["comoment"]
-                + b["comoment"]
-                + weighted[:, :, None] * d[:, None]
+                "comoment": a["comoment"] + b["comoment"] + weighted[:, :, None] * d[:, None]
             }
         loud = a["loud_channels"] if a["loud_channels"][0] >= 0 else b["loud_channels"]
         if b["loud_channels"][0] >= 0 and not np.array_equal(loud, b["loud_channels"]):
@@ -143,10 +139,13 @@ class Cross(Accumulator):
             "loud": a["loud"] + b["loud"] + wl[:, :, None] * dl[:, None],
         }
 
-    def dataset(self, decode: Decode) -> xr.Dataset:  # noqa: ARG002
+    def dataset(self, decode: Decode) -> xr.Dataset:
         """Label the co-moments ``[stratum, site_a, site_b, channel]``."""
         a = self.arrays
-        attrs = {"long_name": "sum of products of deviations from the means", "units": "activation^2"}
+        attrs = {
+            "long_name": "sum of products of deviations from the means",
+            "units": "activation^2",
+        }
         pair = ("stratum", "site_a", "site_b")
         single = ("stratum", "site", "channel")
         variables = {

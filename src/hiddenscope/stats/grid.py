@@ -32,7 +32,7 @@ class Grid(SumAccumulator):
                 for count, scan in zip(self.arrays["count"], rows.scans, strict=True):
                     count[k] += scan.cells.cpu().numpy()
 
-    def dataset(self, decode: Decode) -> xr.Dataset:  # noqa: ARG002
+    def dataset(self, decode: Decode) -> xr.Dataset:
         """Label the counts ``[site, stratum, cell]``."""
         attrs = {"long_name": "values in a cell of the grid", "units": "values"}
         dims = ("site", "stratum", "cell")

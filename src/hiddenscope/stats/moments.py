@@ -64,7 +64,7 @@ class Moments(Accumulator):
         """Join the moments of disjoint sets of tokens."""
         return self._new(_join(self.arrays, other.arrays))
 
-    def dataset(self, decode: Decode) -> xr.Dataset:  # noqa: ARG002
+    def dataset(self, decode: Decode) -> xr.Dataset:
         """Label the moments ``[site, stratum, channel]``."""
         dims = ("site", "stratum", "channel")
         a = self.arrays

@@ -38,7 +38,7 @@ class Norms(SumAccumulator):
                     for site, finite in enumerate(rows.finite):
                         self.arrays[key][site, k] += _count(values[site, finite])
 
-    def dataset(self, decode: Decode) -> xr.Dataset:  # noqa: ARG002
+    def dataset(self, decode: Decode) -> xr.Dataset:
         """Label the counts ``[site, stratum, magnitude]``."""
         dims = ("site", "stratum", "magnitude")
         names = {"l2": "L2 norm of a hidden state", "linf": "largest magnitude of a hidden state"}

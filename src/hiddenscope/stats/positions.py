@@ -81,7 +81,7 @@ class Positions(Accumulator):
         """Join the profiles of disjoint sets of tokens."""
         return self._new(_join(self.arrays, other.arrays, self.layout.channels))
 
-    def dataset(self, decode: Decode) -> xr.Dataset:  # noqa: ARG002
+    def dataset(self, decode: Decode) -> xr.Dataset:
         """Label the buckets that hold tokens, ``[site, stratum, position]``."""
         filled = np.flatnonzero(self.arrays["count"].any(0))
         stop = int(filled[-1]) + 1 if len(filled) else 0
