@@ -123,7 +123,7 @@ def quantiles(
     code = FINITE[filled[index]]
     near = VALUES[filled[index]]
     if lossless:
-        return np.clip(near, minimum, maximum)
+        return np.asarray(np.clip(near, minimum, maximum))
     ends = np.where(probability == 0, minimum, maximum)
     before = cumulative[index] - held[index]
     inside = (rank - before + 0.5) / held[index]
@@ -132,12 +132,13 @@ def quantiles(
     negative = code >= _SIGN
     low = np.where(negative, near - width, near)
     between = np.clip(low + np.clip(inside, 0.0, 1.0) * width, minimum, maximum)
-    return np.where((probability == 0) | (probability == 1), ends, between)
+    result: Floats = np.where((probability == 0) | (probability == 1), ends, between)
+    return result
 
 
 def _width(code: NDArray[np.int64]) -> Floats:
     exponent = np.maximum((code & (_SIGN - 1)) >> 7, 1)
-    return np.ldexp(1.0, exponent - 127 - 7)
+    return np.asarray(np.ldexp(1.0, exponent - 127 - 7), np.float64)
 
 
 def magnitude_quantiles(counts: NDArray[np.int64], q: ArrayLike) -> Floats:
@@ -153,7 +154,7 @@ def snap(edges: ArrayLike) -> Floats:
     right = np.clip(np.searchsorted(EDGES, wanted), 1, len(EDGES) - 1)
     left = right - 1
     nearer = np.where(wanted - EDGES[left] <= EDGES[right] - wanted, left, right)
-    return EDGES[np.unique(nearer)]
+    return np.asarray(EDGES[np.unique(nearer)], np.float64)
 
 
 def rebin(counts: NDArray[np.int64], edges: Floats) -> NDArray[np.int64]:

@@ -74,7 +74,7 @@ class Site:
 
 
 def trunk(n_blocks: int, *, final_norm: bool) -> tuple[Site, ...]:
-    """The default sites of a model: ``embed``, every block's output, the final norm."""
+    """Return the default sites of a model: ``embed``, every block's output, the final norm."""
     names = ["embed", *(f"block.{i}.resid_post" for i in range(n_blocks))]
     return tuple(Site(n) for n in (*names, *(["final_norm"] if final_norm else [])))
 

@@ -15,6 +15,7 @@ from hiddenscope.analysis.tokens import extremes, norms, positions, sample
 from hiddenscope.analysis.views import (
     caption,
     choose_sites,
+    group,
     hf_index,
     manifest,
     site_names,
@@ -30,6 +31,7 @@ __all__ = [
     "choose_sites",
     "covariance",
     "extremes",
+    "group",
     "hf_index",
     "histogram",
     "largest_by_channel",

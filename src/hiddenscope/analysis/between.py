@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from hiddenscope.analysis.views import strata_index
+from hiddenscope.analysis.views import group, strata_index
 from hiddenscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ ROUNDING = 1e-6
 class _View:
     """Sums of a view: the count, means ``[site, channel]`` and how strata differ from them."""
 
-    group: xr.DataTree
+    data: xr.Dataset
     strata: NDArray[np.int64]
     n: float
     mean: Floats
@@ -45,25 +45,25 @@ class _View:
 
     @property
     def sites(self) -> list[str]:
-        return [str(s) for s in self.group["site_a"].values]
+        return [str(s) for s in self.data["site_a"].values]
 
     @property
     def compact(self) -> bool:
-        return bool(self.group.attrs.get("compact", 0))
+        return bool(self.data.attrs.get("compact", 0))
 
     def variable(self, name: str) -> Floats:
-        return np.asarray(self.group[name].values, np.float64)[self.strata]
+        return np.asarray(self.data[name].values, np.float64)[self.strata]
 
 
 def _view(stream: xr.DataTree, view: str) -> _View:
-    group = stream["cross"]
+    data = group(stream, "cross")
     k = strata_index(stream, view)
-    weights = np.asarray(group["count"].values, np.float64)[k]
-    means = np.asarray(group["mean"].values)[k]
+    weights = np.asarray(data["count"].values, np.float64)[k]
+    means = np.asarray(data["mean"].values)[k]
     n = float(weights.sum())
     mean = np.tensordot(weights, means, 1) / max(n, 1.0)
     shift = np.where(weights[:, None, None] > 0, means - mean, 0.0)
-    return _View(group, k, n, mean, shift, weights)
+    return _View(data, k, n, mean, shift, weights)
 
 
 def _channel_comoment(v: _View, channels: Sequence[int] | None = None) -> Floats:
@@ -72,7 +72,7 @@ def _channel_comoment(v: _View, channels: Sequence[int] | None = None) -> Floats
         comoment, columns = v.variable("comoment"), slice(None) if channels is None else channels
         comoment = comoment[..., columns]
     else:
-        held = [int(c) for c in v.group["loud"].values]
+        held = [int(c) for c in v.data["loud"].values]
         lost = sorted(set(channels or ()) - set(held))
         if channels is None or lost:
             what = "every channel" if channels is None else f"channel {lost[0]}"
@@ -234,7 +234,7 @@ def _comoment_by_channel(v: _View) -> Floats:
     at = np.arange(sites)
     result[at, at] = own
     result[at[:-1], at[1:]] = result[at[1:], at[:-1]] = following
-    loud = [int(c) for c in v.group["loud"].values]
+    loud = [int(c) for c in v.data["loud"].values]
     result[..., loud] = _channel_comoment(v, loud)
     return result
 

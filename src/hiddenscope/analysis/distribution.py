@@ -9,7 +9,7 @@ import xarray as xr
 
 from hiddenscope import grid
 from hiddenscope.analysis.summary import moments
-from hiddenscope.analysis.views import choose_sites, manifest, site_names, strata_index
+from hiddenscope.analysis.views import choose_sites, group, manifest, site_names, strata_index
 from hiddenscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def cell_counts(stream: xr.DataTree, view: str, sites: Sequence[str]) -> NDArray
     names = site_names(stream)
     index = [names.index(s) for s in sites]
     k = strata_index(stream, view)
-    counts = np.asarray(stream["grid"]["count"].values)
+    counts = np.asarray(group(stream, "grid")["count"].values)
     return np.stack([counts[i, k].sum(0) for i in index])
 
 
@@ -131,8 +131,8 @@ def histogram(
     edges = grid.snap(np.linspace(low, high, bins + 1))
     if range is None or len(edges) < 2:
         # Whole cells at the ends, so that the smallest and the largest value are inside.
-        first = grid.EDGES[max(np.searchsorted(grid.EDGES, low, "right") - 1, 0)]
-        last = grid.EDGES[min(np.searchsorted(grid.EDGES, high, "right"), len(grid.EDGES) - 1)]
+        first = grid.EDGES[max(int(np.searchsorted(grid.EDGES, low, "right")) - 1, 0)]
+        last = grid.EDGES[min(int(np.searchsorted(grid.EDGES, high, "right")), len(grid.EDGES) - 1)]
         edges = np.concatenate([[first], edges[(edges > first) & (edges < last)], [last]])
         edges = _even_ends(edges, bins)
     counts = grid.rebin(cell_counts(stream, view, names), edges)

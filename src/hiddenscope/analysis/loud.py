@@ -11,7 +11,7 @@ import pandas as pd
 from hiddenscope.analysis.distribution import cell_counts
 from hiddenscope.analysis.summary import channel_means
 from hiddenscope.analysis.tokens import extremes
-from hiddenscope.analysis.views import manifest, site_names, strata_index
+from hiddenscope.analysis.views import group, manifest, site_names, strata_index
 from hiddenscope.grid import CELLS, magnitude_quantiles
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Outliers:
 
 
 def block_sites(stream: xr.DataTree) -> list[int]:
-    """Indices of the block outputs, or of every site where there are none."""
+    """Return the indices of the block outputs, or of every site where there are none."""
     names = site_names(stream)
     return [i for i, n in enumerate(names) if n.endswith(".resid_post")] or list(range(len(names)))
 
@@ -107,11 +107,11 @@ def _channels(stream: xr.DataTree, view: str, thresholds: dict[str, float]) -> p
     at = block_sites(stream)
     names = [site_names(stream)[i] for i in at]
     k = strata_index(stream, view)
-    group = stream["moments"]
-    over = np.asarray(group["over"].values)[np.ix_(at, k)].sum(1)
-    count = np.asarray(group["count"].values)[np.ix_(at, k)].sum(1)
-    low = np.asarray(group["min"].values)[np.ix_(at, k)].min((0, 1), initial=np.inf)
-    high = np.asarray(group["max"].values)[np.ix_(at, k)].max((0, 1), initial=-np.inf)
+    data = group(stream, "moments")
+    over = np.asarray(data["over"].values)[np.ix_(np.array(at), k)].sum(1)
+    count = np.asarray(data["count"].values)[np.ix_(np.array(at), k)].sum(1)
+    low = np.asarray(data["min"].values)[np.ix_(np.array(at), k)].min((0, 1), initial=np.inf)
+    high = np.asarray(data["max"].values)[np.ix_(np.array(at), k)].max((0, 1), initial=-np.inf)
     token_share = over / np.maximum(count, 1)[:, None]
     meets = (token_share >= thresholds["outlier_token_share"]) & (over > 0)
     site_share = meets.mean(0)
@@ -142,9 +142,9 @@ def largest_by_channel(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:
         NaN without tokens.
     """
     k = strata_index(stream, view)
-    group = stream["moments"]
-    low = np.asarray(group["min"].values)[:, k].min(1, initial=np.inf)
-    high = np.asarray(group["max"].values)[:, k].max(1, initial=-np.inf)
+    data = group(stream, "moments")
+    low = np.asarray(data["min"].values)[:, k].min(1, initial=np.inf)
+    high = np.asarray(data["max"].values)[:, k].max(1, initial=-np.inf)
     largest = np.maximum(-low, high)
     largest = np.where(np.isinf(largest), np.nan, largest)
     index = pd.Index(site_names(stream), name="site")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hiddenscope import grid
-from hiddenscope.analysis.views import hf_index, site_index, site_names, strata_index
+from hiddenscope.analysis.views import group, hf_index, site_index, site_names, strata_index
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -52,9 +52,9 @@ def pool(parts: Power, axis: int) -> Power:
 def _held(stream: xr.DataTree, view: str) -> Power:
     """Power sums ``[site, stratum, channel]`` of a view's strata."""
     k = strata_index(stream, view)
-    group = stream["moments"]
-    parts = {key: np.asarray(group[key].values)[:, k] for key in _POWERS}
-    count = np.asarray(group["count"].values)[:, k].astype(np.float64)
+    data = group(stream, "moments")
+    parts = {key: np.asarray(data[key].values)[:, k] for key in _POWERS}
+    count = np.asarray(data["count"].values)[:, k].astype(np.float64)
     return parts | {"count": np.broadcast_to(count[..., None], parts["mean"].shape)}
 
 
@@ -81,8 +81,8 @@ def finish(sums: Power) -> dict[str, Floats]:
 def _extreme(stream: xr.DataTree, view: str) -> tuple[Floats, Floats]:
     """Return smallest and largest value, ``[site, channel]``, NaN without tokens."""
     k = strata_index(stream, view)
-    low = np.asarray(stream["moments"]["min"].values)[:, k].min(1, initial=np.inf)
-    high = np.asarray(stream["moments"]["max"].values)[:, k].max(1, initial=-np.inf)
+    low = np.asarray(group(stream, "moments")["min"].values)[:, k].min(1, initial=np.inf)
+    high = np.asarray(group(stream, "moments")["max"].values)[:, k].max(1, initial=-np.inf)
     return np.where(np.isinf(low), np.nan, low), np.where(np.isinf(high), np.nan, high)
 
 
@@ -112,7 +112,7 @@ def moments(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:
     pooled = pool(pool(held, 1), 1)
     low, high = _extreme(stream, view)
     k = strata_index(stream, view)
-    counts = np.asarray(stream["grid"]["count"].values)[:, k].sum(1)
+    counts = np.asarray(group(stream, "grid")["count"].values)[:, k].sum(1)
     return pd.DataFrame(
         {
             "hf_index": hf_index(stream),
@@ -145,7 +145,7 @@ def channels(stream: xr.DataTree, site: str, view: str = "rest") -> pd.DataFrame
     pooled = {key: value[at] for key, value in pool(_held(stream, view), 1).items()}
     low, high = _extreme(stream, view)
     counted = {
-        key: np.asarray(stream["moments"][key].values)[at, k].sum(0)
+        key: np.asarray(group(stream, "moments")[key].values)[at, k].sum(0)
         for key in ("over", "nonfinite")
     }
     return pd.DataFrame(

@@ -11,6 +11,7 @@ import xarray as xr
 from hiddenscope import grid
 from hiddenscope.analysis.views import (
     choose_sites,
+    group,
     site_index,
     site_names,
     strata_index,
@@ -66,7 +67,7 @@ def norms(
         msg = f"unknown norm {which!r}: choose one of {', '.join(NORMS)}"
         raise InputError(msg)
     k = strata_index(stream, view)
-    counts = np.asarray(stream["norms"][which].values)[:, k].sum(1)
+    counts = np.asarray(group(stream, "norms")[which].values)[:, k].sum(1)
     values = np.stack([grid.magnitude_quantiles(c, q) for c in counts])
     columns = {f"q{level:g}": values[:, i] for i, level in enumerate(q)}
     index = pd.Index(site_names(stream), name="site")
@@ -82,17 +83,17 @@ def positions(stream: xr.DataTree, view: str = "rest") -> xr.Dataset:
         ``tokens[position]``, ``mean``, ``std`` (ddof 1), ``absmax``; NaN where a bucket is
         empty. Coordinates ``start`` and ``stop`` of each bucket of positions.
     """
-    group = stream["positions"]
+    data = group(stream, "positions")
     k = strata_index(stream, view)
-    channels = stream["moments"].sizes["channel"]
-    n = np.asarray(group["count"].values, np.float64)[k]
-    means = np.asarray(group["mean"].values)[:, k]
+    channels = group(stream, "moments").sizes["channel"]
+    n = np.asarray(data["count"].values, np.float64)[k]
+    means = np.asarray(data["mean"].values)[:, k]
     total = n.sum(0)
     safe = np.maximum(total, 1.0)
     mean = (n * means).sum(1) / safe
     d = np.where(n > 0, means - mean[:, None], 0.0)
-    m2 = (np.asarray(group["m2"].values)[:, k] + channels * n * d**2).sum(1)
-    absmax = np.asarray(group["absmax"].values)[:, k].max(1, initial=0.0)
+    m2 = (np.asarray(data["m2"].values)[:, k] + channels * n * d**2).sum(1)
+    absmax = np.asarray(data["absmax"].values)[:, k].max(1, initial=0.0)
     values = total * channels
     std = np.where(values > 1, np.sqrt(m2 / np.maximum(values - 1, 1.0)), np.nan)
     dims = ("site", "position")
@@ -106,8 +107,8 @@ def positions(stream: xr.DataTree, view: str = "rest") -> xr.Dataset:
         },
         coords={
             "site": site_names(stream),
-            "start": ("position", group["position_start"].values),
-            "stop": ("position", group["position_stop"].values),
+            "start": ("position", data["position_start"].values),
+            "stop": ("position", data["position_stop"].values),
         },
         attrs={"view": view},
     )
@@ -125,12 +126,12 @@ def sample(
         ``position``, ``token_id``, ``piece``, ``stratum`` and ``passage`` (whether the token
         belongs to the passage, the start of one window).
     """
-    group = stream["sample"].to_dataset()
+    data = group(stream, "sample")
     names = site_names(stream)
     chosen = choose_sites(stream, sites)
-    code = np.asarray(group["stratum_of"].values, np.int64)
+    code = np.asarray(data["stratum_of"].values, np.int64)
     keep = np.isin(code, strata_index(stream, view))
-    held = group.isel(token=keep, site=[names.index(s) for s in chosen])
+    held = data.isel(token=keep, site=[names.index(s) for s in chosen])
     stratum = np.array(strata_names(stream), dtype=object)[code[keep]]
     held = held.drop_vars("stratum_of").assign(
         stratum=("token", stratum), passage=held["passage"].astype(bool)
@@ -157,8 +158,10 @@ def extremes(stream: xr.DataTree, view: str = "rest", site: str | None = None) -
     names = site_names(stream)
     index = [site_index(stream, site)] if site else list(range(len(names)))
     k = strata_index(stream, view)
-    group = stream["extremes"]
-    columns = {key: np.asarray(group[key].values)[np.ix_(index, k)] for key in _EXTREME_COLUMNS}
+    data = group(stream, "extremes")
+    columns = {
+        key: np.asarray(data[key].values)[np.ix_(np.array(index), k)] for key in _EXTREME_COLUMNS
+    }
     shape = columns["channel"].shape
     at, stratum, _ = (i.ravel() for i in np.indices(shape))
     strata = strata_names(stream)

@@ -22,9 +22,14 @@ def manifest(stream: xr.DataTree) -> dict[str, Any]:
     return parsed
 
 
+def group(stream: xr.DataTree, name: str) -> xr.Dataset:
+    """Return a group of a stream, such as ``moments``."""
+    return stream.children[name].dataset
+
+
 def site_names(stream: xr.DataTree) -> list[str]:
     """Return the names of the stream's sites, in order."""
-    return [str(s) for s in stream["moments"]["site"].values]
+    return [str(s) for s in group(stream, "moments")["site"].values]
 
 
 def site_index(stream: xr.DataTree, site: str) -> int:
@@ -47,19 +52,19 @@ def choose_sites(stream: xr.DataTree, sites: str | list[str] | None) -> list[str
     names = site_names(stream)
     if sites is None:
         return names
-    held = stream["moments"]["hf_index"].values
+    held = group(stream, "moments")["hf_index"].values
     hf = [Site(n) for n, i in zip(names, held, strict=True) if i >= 0]
     return [s.name for s in select_sites(sites, [Site(n) for n in names], hf)]
 
 
 def hf_index(stream: xr.DataTree) -> NDArray[np.int64]:
     """Return each site's index in Hugging Face's ``hidden_states``, −1 where it is not in it."""
-    return np.asarray(stream["moments"]["hf_index"].values, np.int64)
+    return np.asarray(group(stream, "moments")["hf_index"].values, np.int64)
 
 
 def strata_names(stream: xr.DataTree) -> list[str]:
     """Return the names of the profile's strata."""
-    return [str(s) for s in stream["moments"]["stratum"].values]
+    return [str(s) for s in group(stream, "moments")["stratum"].values]
 
 
 def strata_index(stream: xr.DataTree, view: str) -> NDArray[np.int64]:
@@ -77,8 +82,8 @@ def strata_index(stream: xr.DataTree, view: str) -> NDArray[np.int64]:
 def tokens(stream: xr.DataTree) -> dict[str, int]:
     """Count the tokens of each stratum, non-finite ones included."""
     names = strata_names(stream)
-    cells = np.asarray(stream["grid"]["count"][0].values).sum(-1)
-    channels = stream["moments"].sizes["channel"]
+    cells = np.asarray(group(stream, "grid")["count"][0].values).sum(-1)
+    channels = group(stream, "moments").sizes["channel"]
     return {name: int(n) // channels for name, n in zip(names, cells, strict=True)}
 
 

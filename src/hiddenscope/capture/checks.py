@@ -78,7 +78,7 @@ def verify(
     ]
     try:
         with Capture(
-            model, structure, structure.sites, lambda name, x: states.update({name: x.clone()})
+            model, structure, structure.sites, take=lambda name, x: states.update({name: x.clone()})
         ):
             hooked = model(**call)
     finally:

@@ -46,6 +46,7 @@ class Capture:
         model: PreTrainedModel,
         structure: Structure,
         sites: tuple[Site, ...],
+        *,
         take: Callable[[str, torch.Tensor], None],
         begin: Callable[[tuple[Any, ...], dict[str, Any]], None] | None = None,
         end: Callable[[Any], None] | None = None,

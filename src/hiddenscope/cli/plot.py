@@ -44,13 +44,11 @@ def command(
         msg = f"expected [PROFILE] KIND, got {len(arguments)} arguments: {' '.join(arguments)}"
         raise FigureError(msg)
     kind = arguments[-1]
-    figures.check_kind(kind)
-    target = output if output is not None else Path(f"{kind}.png")
-    figures.check_path(target)
+    figures.options(kind)
+    target = figures.check_path(output if output is not None else Path(f"{kind}.png"))
     made = Profile.open(runs.find(Path(arguments[0]) if len(arguments) == 2 else None))
     options = {"sites": sites, "bins": bins, "x": x, "without": _channels(without)}
-    given = {key: value for key, value in options.items() if value is not None}
-    figure = figures.draw(kind, made.dataset, view=view, **given)
+    figure = figures.draw(kind, made.dataset, view=view, **options)
     typer.echo(str(figures.save(figure, target)))
 
 

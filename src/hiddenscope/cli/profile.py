@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console
+    from rich.progress import Progress as RichProgress
 
     from hiddenscope.profiles import Profile
     from hiddenscope.profiling import Progress
@@ -146,7 +147,7 @@ class _progress:  # noqa: N801 - used as a context manager
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.bar = None
+        self.bar: RichProgress | None = None
         self.start = self.last = time.monotonic()
 
     def __enter__(self) -> Callable[[Progress], None]:

@@ -103,6 +103,21 @@ def draw(kind: str, tree: xr.DataTree, **chosen: Any) -> Figure:
     return figure
 
 
+def check_path(path: str | Path) -> Path:
+    """Refuse a file that no figure can be written as, before one is drawn.
+
+    Raises
+    ------
+    FigureError
+        The suffix is not one of ``.png``, ``.svg`` and ``.pdf``.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in SUFFIXES:
+        msg = f"cannot save a figure as {target.name!r}: end its name in {', '.join(SUFFIXES)}"
+        raise FigureError(msg)
+    return target
+
+
 def save(figure: Figure, path: str | Path) -> Path:
     """Write a figure as PNG (300 dpi), SVG (text stays text) or PDF, by the file's suffix.
 
@@ -116,14 +131,13 @@ def save(figure: Figure, path: str | Path) -> Path:
     OutputError
         The place cannot be written.
     """
-    target = Path(path)
-    suffix = target.suffix.lower()
-    if suffix not in SUFFIXES:
-        msg = f"cannot save a figure as {target.name!r}: end its name in {', '.join(SUFFIXES)}"
-        raise FigureError(msg)
+    target = check_path(path)
     held = None
     try:
-        handle, held = tempfile.mkstemp(suffix=suffix, prefix=".figure-", dir=target.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, held = tempfile.mkstemp(
+            suffix=target.suffix.lower(), prefix=".figure-", dir=target.parent
+        )
         os.close(handle)
         Path(held).chmod(0o644)
         figure.savefig(held)
@@ -137,4 +151,4 @@ def save(figure: Figure, path: str | Path) -> Path:
     return target
 
 
-__all__ = ["KINDS", "SUFFIXES", "describe", "draw", "options", "save"]
+__all__ = ["KINDS", "SUFFIXES", "check_path", "describe", "draw", "options", "save"]

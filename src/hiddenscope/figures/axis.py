@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,7 +74,7 @@ class Places:
         return f"block ({points.pop()})" if len(points) == 1 else "block and point"
 
     def shown(self, step: int) -> list[int]:
-        """Indices of the sites that get a label: those set off and every `step`-th block."""
+        """Return which sites get a label: those set off and every `step`-th block."""
         blocks = [i for i, s in enumerate(self.sites) if s not in SET_OFF]
         first = blocks[0] if blocks else 0
         kept = {i for i in blocks if (i - first) % step == 0}
@@ -83,7 +84,7 @@ class Places:
 def places(sites: Sequence[str], gap: float) -> Places:
     """Set sites along an axis, with `gap` more units beside `embed` and `final_norm`."""
     at = [0.0]
-    for before, site in zip(sites, sites[1:], strict=False):
+    for before, site in pairwise(sites):
         apart = gap if before in SET_OFF or site in SET_OFF else 0.0
         at.append(at[-1] + 1.0 + apart)
     return Places(list(sites), np.array(at))

@@ -61,15 +61,17 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
     axes = figure.subplots()
     where = places(s.sites, 0.4 + 0.085 * len(s.sites))
     for run in where.runs:
-        at = where.at[run]
-        if len(run) == 1:
-            half = 0.35 * max(1.0, 0.035 * len(s.sites))
-            at, run = np.array([at[0] - half, at[0] + half]), [run[0], run[0]]
+        # A site by itself is a bar, half as wide on either side of its place.
+        half = 0.35 * max(1.0, 0.035 * len(s.sites)) * (len(run) == 1)
+        at = np.concatenate(
+            [where.at[run[:1]] - half, where.at[run[1:-1]], where.at[run[-1:]] + half]
+        )
+        held = [run[0], *run[1:-1], run[-1]]
         for band, colour in enumerate(BANDS):
             axes.fill_between(
                 at,
-                low[run, band],
-                high[run, band],
+                low[held, band],
+                high[held, band],
                 color=colour,
                 linewidth=0,
                 gid=f"band:{list(SHARES)[band]}",
@@ -79,7 +81,7 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
     axes.set_yscale("asinh", linear_width=linear)
     ends = np.arcsinh(np.array([np.nanmin(low[:, 0]), np.nanmax(high[:, 0])]) / linear)
     room = 0.04 * (ends[1] - ends[0]) or 1.0
-    axes.set_ylim(*(linear * np.sinh(ends + [-room, room])))
+    axes.set_ylim(*(linear * np.sinh(ends + np.array([-room, room]))))
     axes.yaxis.set_major_locator(FixedLocator(asinh_ticks(*axes.get_ylim(), linear)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(tick))

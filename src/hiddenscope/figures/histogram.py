@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
@@ -66,7 +66,7 @@ def draw(
         strong = np.where(counts >= FEW, share, np.nan)
         front = 3 if site in SET_OFF else 2
         wide = 1.1 if site in SET_OFF else 0.7
-        style = {"baseline": None, "color": colours[site], "zorder": front}
+        style: dict[str, Any] = {"baseline": None, "color": colours[site], "zorder": front}
         axes.stairs(share, edges, alpha=0.3, linewidth=0.5, gid=f"all:{site}", **style)
         axes.stairs(strong, edges, linewidth=wide, gid=f"many:{site}", **style)
         lowest = min(lowest, 1 / total)
@@ -127,9 +127,9 @@ def spread_claim(s: Subject) -> str:
     if "embed" in s.sites:
         parts.append(f"{number(float(std['embed']))} at embed")
     if len(blocks) == 1:
-        parts.append(f"{number(float(blocks.iloc[0]))} at {Site.parse(blocks.index[0]).label}")
+        parts.append(f"{number(float(blocks.iloc[0]))} at {Site.parse(str(blocks.index[0])).label}")
     elif len(blocks):
-        low, high = Site.parse(blocks.idxmin()).label, Site.parse(blocks.idxmax()).label
+        low, high = Site.parse(str(blocks.idxmin())).label, Site.parse(str(blocks.idxmax())).label
         parts.append(
             f"{number(float(blocks.min()))} ({low}) to {number(float(blocks.max()))} ({high})"
         )

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
@@ -86,7 +87,15 @@ def draw_covariance(
     figure = sheet(SINGLE, 68, f"Covariance between sites, {s.model}", claim, caption)
     axes = figure.subplots()
     norm = SymLogNorm(linear, vmin=-reach, vmax=reach, base=10)
-    mesh = _matrix(axes, s.sites, values, 60, norm, "RdBu_r", _short if written else None)
+    mesh = _matrix(
+        axes,
+        s.sites,
+        values,
+        wide=60,
+        norm=norm,
+        colours="RdBu_r",
+        written=_short if written else None,
+    )
     if not written:
         bar = figure.colorbar(mesh, ax=axes, aspect=30, pad=0.02)
         ticks = [-reach, -linear, 0.0, linear, reach]
@@ -137,7 +146,9 @@ def draw_r2(
     axes = figure.subplots(1, 3)
     written = _share if len(s.sites) <= READABLE else None
     for panel, (name, values) in zip(axes, tables.items(), strict=True):
-        mesh = _matrix(panel, s.sites, values, 47, Normalize(0, 1), MATRIX, written)
+        mesh = _matrix(
+            panel, s.sites, values, wide=47, norm=Normalize(0, 1), colours=MATRIX, written=written
+        )
         panel.set_title(name)
     if written is None:
         bar = figure.colorbar(mesh, ax=axes, aspect=30, pad=0.01, shrink=0.8)
@@ -169,9 +180,10 @@ def _matrix(
     axes: Axes,
     sites: list[str],
     values: Floats,
+    *,
     wide: float,
     norm: Normalize,
-    colours: object,
+    colours: Colormap | str,
     written: Callable[[float], str] | None,
 ) -> QuadMesh:
     """Draw one matrix `wide` mm wide; `embed` and `final_norm` stand a little apart."""
@@ -188,7 +200,7 @@ def _matrix(
                 _borders(where.at[rows]),
                 np.ma.masked_invalid(values[np.ix_(rows, columns)]),
                 norm=norm,
-                cmap=colours,  # type: ignore[arg-type]
+                cmap=colours,
                 edgecolors="white",
                 linewidth=0.3 if n <= READABLE else 0.0,
             )

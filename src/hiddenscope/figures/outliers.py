@@ -28,6 +28,7 @@ from hiddenscope.figures.style import (
 from hiddenscope.sites import Site
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -74,17 +75,17 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
     caption = s.caption("second and third: of the 8 largest values kept a channel")
     figure = sheet(DOUBLE, 52, title, claim, caption)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
-    _depth(left, s, table.to_dict("list"))
+    _depth(left, s, table)
     _map(figure, right, s)
     return figure
 
 
-def _depth(axes: Axes, s: Subject, lines: dict[str, list[float]]) -> None:
+def _depth(axes: Axes, s: Subject, lines: pd.DataFrame) -> None:
     where = places(s.sites, 0.4)
     handles = []
     for column, (name, colour, marker) in LINES.items():
         handles.append(Line2D([], [], color=colour, marker=marker, markersize=2.4, label=name))
-        values = np.asarray(lines[column], np.float64)
+        values = lines[column].to_numpy(np.float64)
         values = np.where(values > 0, values, np.nan)
         for run in where.runs:
             alone = where.sites[run[0]] in SET_OFF

@@ -66,7 +66,7 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
     }
     short = len(windows) == 1 and tokens <= SHORT
     share = analysis.loudest(s.stream, view, len(LOUD))["share"]
-    loud = [int(c) for c, part in share.items() if part * s.channels >= FAIR]
+    loud = share.index[share * s.channels >= FAIR].to_list()
     first = (sample["stratum"].values == "first").any()
     caption = s.caption(
         f"{'all' if short else 'a sample of'} {tokens:,} tokens" if not short else "",

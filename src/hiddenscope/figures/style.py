@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import matplotlib as mpl
 from matplotlib import font_manager
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import TextToPath
 
 from hiddenscope import analysis
@@ -91,7 +93,7 @@ def styled() -> Iterator[None]:
     """Use the project's settings of Matplotlib, whatever the user's are, and put them back."""
     with _LOCK, mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(RC)
+        mpl.rcParams.update(RC)  # type: ignore[arg-type]
         yield
 
 
@@ -126,7 +128,7 @@ class Subject:
     @property
     def channels(self) -> int:
         """Number of channels."""
-        return int(self.stream["moments"].sizes["channel"])
+        return int(analysis.group(self.stream, "moments").sizes["channel"])
 
     def caption(self, *notes: str) -> str:
         """Join model, view and tokens in words with what else a caption says."""
@@ -161,8 +163,7 @@ def subject(
         if not tree.children:
             msg = "this profile holds no stream, so there is nothing to draw"
             raise FigureError(msg)
-        names = list(tree.children)
-        stream = tree["residual"] if "residual" in names else tree[names[0]]
+        stream = tree.children.get("residual") or next(iter(tree.children.values()))
     names = analysis.choose_sites(stream, list(sites) if isinstance(sites, tuple) else sites)
     if group not in stream.children:
         msg = f"this profile holds no group {group!r}, from which this figure is drawn"
@@ -201,28 +202,25 @@ def sheet(width: float, body: float, title: str, claim: str, caption: str) -> Pi
     top = margin + sum(len(lines) * size for lines, size, _, _ in head) * leading + 1.0
     bottom = margin + len(foot) * NOTE * leading + 1.0
     height = top + body + bottom
-    figure = Picture(figsize=(width * MM, height * MM), layout="constrained", facecolor="white")
-    engine = figure.get_layout_engine()
     pad = 0.6 * MM
     rect = (margin / 2 / width, bottom / height, 1 - margin / width, body / height)
-    if engine is not None:
-        engine.set(rect=rect, w_pad=pad, h_pad=pad, wspace=0.02, hspace=0.02)
+    engine = ConstrainedLayoutEngine(rect=rect, w_pad=pad, h_pad=pad, wspace=0.02, hspace=0.02)
+    figure = Picture(figsize=(width * MM, height * MM), layout=engine, facecolor="white")
     y = margin
     for lines, size, weight, colour in head:
         for line in lines:
-            _line(figure, margin / width, 1 - y / height, line, size, weight, colour)
+            place = (margin / width, 1 - y / height)
+            _line(figure, place, line, size=size, weight=weight, color=colour)
             y += size * leading
     y = top + body + 1.0
     for line in foot:
-        _line(figure, margin / width, 1 - y / height, line, NOTE, "normal", MUTED)
+        _line(figure, (margin / width, 1 - y / height), line, size=NOTE, color=MUTED)
         y += NOTE * leading
     return figure
 
 
-def _line(
-    figure: Figure, x: float, y: float, text: str, size: float, weight: str, colour: str
-) -> None:
-    drawn = figure.text(x, y, text, size=size, weight=weight, color=colour, va="top")
+def _line(figure: Figure, place: tuple[float, float], text: str, **style: float | str) -> None:
+    drawn = figure.text(*place, text, va="top", **style)  # type: ignore[arg-type]
     drawn.set_in_layout(False)
 
 
@@ -299,7 +297,7 @@ def token_text(piece: str) -> str:
 
 def number(value: float) -> str:
     """Write a number with three digits, as people do."""
-    if value != value:
+    if math.isnan(value):
         return "–"
     size = abs(value)
     if size and not 1e-3 <= size < 1e5:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -97,7 +97,7 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
     return figure
 
 
-def _curve(axes: Axes, where: Places, values: object, **style: object) -> None:
+def _curve(axes: Axes, where: Places, values: object, **style: Any) -> None:
     """Draw a line through blocks, points at the sites that are set off."""
     array = np.asarray(values, np.float64)
     marker = style.pop("marker", "o")

@@ -7,7 +7,7 @@ the speed and the order of additions, nothing else.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 CELLS = 1 << 16
 CHUNK = 128
+
+
+class _Wide(TypedDict):
+    """Where the sums are kept, and how."""
+
+    dtype: torch.dtype
+    device: torch.device
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,7 @@ def scan(states: torch.Tensor, threshold: float) -> Scan:
     Scan
     """
     n_tokens, n_channels = states.shape
-    wide = {"dtype": torch.float64, "device": states.device}
+    wide: _Wide = {"dtype": torch.float64, "device": states.device}
     cells = torch.zeros(CELLS, dtype=torch.int64, device=states.device)
     row_sum, row_sumsq, row_absmax = torch.empty(3, n_tokens, **wide).unbind()
     nonfinite = torch.zeros(n_channels, dtype=torch.int64, device=states.device)
@@ -123,16 +130,16 @@ def scan(states: torch.Tensor, threshold: float) -> Scan:
 
 def _moments(states: torch.Tensor) -> tuple[torch.Tensor, ...]:
     n_tokens, n_channels = states.shape
-    wide = {"dtype": torch.float64, "device": states.device}
+    wide: _Wide = {"dtype": torch.float64, "device": states.device}
     sums = torch.zeros(4, n_channels, **wide)
     if not n_tokens:
         infinity = torch.full((n_channels,), torch.inf, **wide)
         return (*sums.unbind(), infinity, -infinity)
     mean, m2, m3, m4 = sums.unbind()
-    for chunk in states.split(CHUNK):
+    for chunk in states.split(CHUNK):  # type: ignore[no-untyped-call]
         mean += chunk.double().sum(0)
     mean /= n_tokens
-    for chunk in states.split(CHUNK):
+    for chunk in states.split(CHUNK):  # type: ignore[no-untyped-call]
         d = chunk.double().sub_(mean)
         d2 = d * d
         m2 += d2.sum(0)
@@ -166,7 +173,7 @@ def comoment(states: Sequence[torch.Tensor], means: torch.Tensor) -> torch.Tenso
         Σ_t (x_a − mean_a)(x_b − mean_b).
     """
     n_tokens, n_channels = states[0].shape
-    wide = {"dtype": torch.float64, "device": states[0].device}
+    wide: _Wide = {"dtype": torch.float64, "device": states[0].device}
     total = torch.zeros(n_channels, len(states), len(states), **wide)
     # Channel first, so that every channel is one small matrix product over the tokens.
     buffer = torch.empty(n_channels, len(states), min(CHUNK, n_tokens), **wide)
@@ -200,7 +207,7 @@ def comoment_parts(
     """
     n_tokens, n_channels = states[0].shape
     n_sites = len(states)
-    wide = {"dtype": torch.float64, "device": states[0].device}
+    wide: _Wide = {"dtype": torch.float64, "device": states[0].device}
     total = torch.zeros(n_sites, n_sites, **wide)
     own, following = torch.zeros(2, n_sites, n_channels, **wide).unbind()
     pairs = torch.zeros(len(loud), n_sites, n_sites, **wide)

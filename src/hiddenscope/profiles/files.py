@@ -7,7 +7,7 @@ import contextlib
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import xarray as xr
@@ -16,7 +16,7 @@ from hiddenscope.errors import OutputError, ProfileError
 
 SCHEMA_VERSION = 1
 GROUPS = ("grid", "moments", "cross", "norms", "positions", "extremes", "sample")
-_ENGINE = "h5netcdf"
+_ENGINE: Literal["h5netcdf"] = "h5netcdf"
 
 
 def clean(text: str) -> str:
@@ -121,11 +121,11 @@ def read(path: str | Path) -> xr.DataTree:
             if version is None:
                 _refuse(path, "it lacks a schema_version")
             if int(version) > SCHEMA_VERSION:
-                msg = (
-                    f"{str(path)!r} has profile schema {int(version)}, this hiddenscope reads up "
-                    f"to {SCHEMA_VERSION}: upgrade with pip install -U hiddenscope"
+                _refuse(
+                    path,
+                    f"its profile schema is {int(version)} and this hiddenscope reads up to "
+                    f"{SCHEMA_VERSION}: upgrade with pip install -U hiddenscope",
                 )
-                raise ProfileError(msg)
             streams = list(opened.children.values())
             if not streams or any(g not in s.children for s in streams for g in GROUPS):
                 _refuse(path, "it lacks groups of a profile")

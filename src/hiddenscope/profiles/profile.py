@@ -62,11 +62,11 @@ class Profile:
     @property
     def stream(self) -> xr.DataTree:
         """The stream that the methods speak of: the residual stream."""
-        streams = list(self.dataset.children.values())
+        streams = self.dataset.children
         if not streams:
             msg = "this profile holds no stream"
             raise ProfileError(msg)
-        return self.dataset["residual"] if "residual" in self.dataset.children else streams[0]
+        return streams["residual"] if "residual" in streams else next(iter(streams.values()))
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -165,7 +165,7 @@ class Profile:
 
     @property
     def plot(self) -> Plot:
-        """Figures: ``p.plot.histogram()``, ``p.plot.depth(view="all")``, …"""
+        """Figures: ``p.plot.histogram()``, ``p.plot.depth(view="all")`` and more."""
         return Plot(self)
 
     def __repr__(self) -> str:

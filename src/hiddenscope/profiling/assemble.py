@@ -92,7 +92,7 @@ def assemble(
         "manifest": _json(manifest),
         "checks": "[]",
     }
-    made = [*checks, *_checks(tree[STREAM], manifest)]
+    made = [*checks, *_checks(tree.children[STREAM], manifest)]
     tree.attrs["checks"] = _json([check.as_dict() for check in made])
     for check in made:
         if not check.passed and check.level == "check":
@@ -146,8 +146,8 @@ def _checks(stream: xr.DataTree, manifest: dict[str, Any]) -> list[Check]:
 
 
 def _check_counts(stream: xr.DataTree, tokens: Mapping[str, int]) -> Check:
-    counts = np.asarray(stream["grid"]["count"].values).sum(-1)
-    channels = stream["moments"].sizes["channel"]
+    counts = np.asarray(analysis.group(stream, "grid")["count"].values).sum(-1)
+    channels = analysis.group(stream, "moments").sizes["channel"]
     expected = np.array([tokens[s] for s in analysis.strata_names(stream)]) * channels
     passed = bool((counts == expected).all())
     detail = f"every site's grid counts sum to tokens × {channels} channels"
@@ -155,7 +155,7 @@ def _check_counts(stream: xr.DataTree, tokens: Mapping[str, int]) -> Check:
 
 
 def _check_finite(stream: xr.DataTree) -> Check:
-    counts = np.asarray(stream["grid"]["count"].values)
+    counts = np.asarray(analysis.group(stream, "grid")["count"].values)
     by_site = grid.nonfinite(counts).sum(-1)
     bad = np.flatnonzero(by_site)
     if not len(bad):

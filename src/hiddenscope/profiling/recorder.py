@@ -101,7 +101,7 @@ class Recorder:
         self._special = special_ids(loaded.tokenizer) if loaded.tokenizer else frozenset()
         self._signature = python_inspect.signature(loaded.model.forward)
         self._capture = Capture(
-            loaded.model, self.structure, chosen, self._take, self._begin, self._end
+            loaded.model, self.structure, chosen, take=self._take, begin=self._begin, end=self._end
         )
         self._expected: Tokens | None = None
         self._current: Tokens | None = None

@@ -7,7 +7,7 @@ of `merge`, and `merge` neither changes nor aliases what it is given, so states 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from hiddenscope.stats.batch import Batch, Layout
 
-    State = dict[str, NDArray[np.generic]]
+    State = dict[str, NDArray[Any]]
     Decode = Callable[[Sequence[int]], str]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -114,11 +114,9 @@ class Rows:
     stop: int
     scans: list[kernels.Scan]
 
-    def stack(self, name: str) -> NDArray[np.generic]:
+    def stack(self, name: str) -> NDArray[Any]:
         """Stack one field of the scans over the sites, as NumPy: ``[site, …]``."""
-        stacked: NDArray[np.generic] = (
-            torch.stack([getattr(s, name) for s in self.scans]).cpu().numpy()
-        )
+        stacked: NDArray[Any] = torch.stack([getattr(s, name) for s in self.scans]).cpu().numpy()
         return stacked
 
     @cached_property
@@ -129,7 +127,7 @@ class Rows:
     @cached_property
     def finite_everywhere(self) -> NDArray[np.bool_]:
         """Whether each token is finite at every site, ``[token]``."""
-        result: NDArray[np.bool_] = self.finite.all(0)
+        result: NDArray[np.bool_] = np.all(self.finite, axis=0)
         return result
 
 

@@ -72,8 +72,8 @@ class Extremes(Accumulator):
         floor = np.maximum(floor[channels], own.cpu().numpy())
         # Tokens that are not finite are −∞ here and must not pass for a value.
         token, column = np.nonzero((magnitude >= floor) & (magnitude >= 0))
-        label = {key: values[rows.start + token] for key, values in batch.labels.items()}
-        found = {
+        label: State = {key: values[rows.start + token] for key, values in batch.labels.items()}
+        found: State = {
             "value": magnitude[token, column],
             "channel": channels[column],
             "token": token,
@@ -160,7 +160,7 @@ class Extremes(Accumulator):
 
 
 def _largest(found: State) -> NDArray[np.int64]:
-    """Indices of the values to keep, in rank order."""
+    """Return the indices of the values to keep, in rank order."""
     magnitude = np.abs(found["value"]).astype(np.float64)
     order = np.lexsort(
         (

@@ -50,7 +50,8 @@ class Sample(Accumulator):
     def update(self, batch: Batch) -> None:
         """Take in the tokens of a batch that the sample wants."""
         labels = batch.labels
-        window_hash = _mix(_mix(labels["digest"]) ^ labels["window"].astype(np.uint64))
+        digest = labels["digest"].astype(np.uint64)
+        window_hash = _mix(_mix(digest) ^ labels["window"].astype(np.uint64))
         part: State = {
             "window_hash": window_hash,
             "token_hash": _mix(window_hash ^ _mix(labels["position"].astype(np.uint64))),
@@ -81,7 +82,7 @@ class Sample(Accumulator):
         return self._new({key: array[keep] for key, array in joined.items()})
 
     def _wanted(self, tokens: State) -> NDArray[np.int64]:
-        """Indices to keep: the passage, the single tokens and a few of every stratum."""
+        """Return the indices to keep: the passage, the single tokens and a few of every stratum."""
         passage = self._passage_tokens()
         ties = tuple(tokens[key] for key in ("position", "window", "document"))
         by_window = np.lexsort((*ties, tokens["window_hash"]))[:passage]
