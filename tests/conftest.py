@@ -1,0 +1,52 @@
+"""What several tests share: the demo model, a small profile of it, and tiny random models."""
+
+from __future__ import annotations
+
+import os
+
+# Nothing here may reach for a network; set before transformers is imported.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hiddenscope.models import LoadedModel
+    from hiddenscope.profiles import Profile
+
+TEXT = (
+    "The river had risen in the night. When the miller opened his door he saw water where the "
+    "lower field had been, and two ducks swimming over what was, until yesterday, his barley."
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def demo() -> LoadedModel:
+    """The embedded model; tests must leave it as it is."""
+    from hiddenscope.models import load
+
+    return load("demo")
+
+
+@pytest.fixture(scope="session")
+def demo_profile(demo: LoadedModel) -> Profile:
+    """The demo model on two short texts in small windows: first, regular, many windows."""
+    import hiddenscope as hs
+
+    return hs.profile("demo", text=[TEXT * 3, TEXT[:90]], window=32, batch_tokens=128)
+
+
+@pytest.fixture(scope="session")
+def profile_file(demo_profile: Profile, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same profile as a file; tests must not write to it."""
+    return demo_profile.save(tmp_path_factory.mktemp("profile") / "profile.nc")
