@@ -141,7 +141,7 @@ def _draw(made: Profile, view: str, folder: Path, console: Console) -> list[Path
 
 
 class _progress:  # noqa: N801 - used as a context manager
-    """A bar on a terminal, plain lines elsewhere."""
+    """A bar on a terminal, plain lines elsewhere; one line at the end in either case."""
 
     EVERY_S = 10.0
 
@@ -149,6 +149,7 @@ class _progress:  # noqa: N801 - used as a context manager
         self.console = console
         self.bar: RichProgress | None = None
         self.start = self.last = time.monotonic()
+        self.tokens = 0
 
     def __enter__(self) -> Callable[[Progress], None]:
         if self.console.is_terminal:
@@ -167,26 +168,33 @@ class _progress:  # noqa: N801 - used as a context manager
             self.task = self.bar.add_task("loading", total=None, rate="")
         return self._step
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self.bar is not None:
             self.bar.stop()
+        if kind is None:
+            self.console.print(f"measured {self._state(time.monotonic())}")
+
+    def _state(self, now: float) -> str:
+        seconds = now - self.start
+        return f"{self.tokens:,} tokens in {seconds:.1f} s, {self.tokens / seconds:,.0f} tokens/s"
 
     def _step(self, step: Progress) -> None:
         now = time.monotonic()
-        if self.bar is None:
-            if now - self.last >= self.EVERY_S:
-                self.last = now
-                share = f"{step.done / step.total:4.0%}  " if step.total else ""
-                rate = step.tokens / (now - self.start)
-                self.console.print(f"{share}{step.tokens:,} tokens  {rate:,.0f} tokens/s")
-            return
-        if self.bar.tasks[0].description == "loading":
-            self.start = now
-            self.bar.reset(self.task, total=step.total or None, description="measuring")
-        rate = step.tokens / max(now - self.start, 1e-3)
-        self.bar.update(
-            self.task,
-            completed=step.done,
-            description=f"{step.tokens:,} tokens",
-            rate=f"{rate:,.0f} tokens/s",
-        )
+        self.tokens = step.tokens
+        if not step.tokens:
+            # The model is loaded: what follows is timed.
+            self.start = self.last = now
+            if self.bar is not None:
+                self.bar.reset(self.task, total=step.total or None)
+        if self.bar is not None:
+            rate = step.tokens / max(now - self.start, 1e-3)
+            self.bar.update(
+                self.task,
+                completed=step.done,
+                description=f"{step.tokens:,} tokens",
+                rate=f"{rate:,.0f} tokens/s",
+            )
+        elif now - self.last >= self.EVERY_S:
+            self.last = now
+            share = f"{step.done / step.total:.0%}: " if step.total else ""
+            self.console.print(share + self._state(now))

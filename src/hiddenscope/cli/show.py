@@ -84,17 +84,18 @@ def print_profile(made: Profile, view: str, console: Console) -> None:
         box=None,
         pad_edge=False,
         header_style="bold",
+        padding=(0, 1, 0, 0),
     )
-    table.add_column("site", no_wrap=True)
-    for column in ("HF", "tokens", "std", "min", "max", "ex. kurtosis"):
+    table.add_column("site", no_wrap=True, vertical="bottom")
+    for column in ("HF", "tokens", "std", "min", "max", "excess\nkurtosis"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("log density, ±max", no_wrap=True)
+    table.add_column("log density\n−max … +max", no_wrap=True)
     moments = made.moments(view)
     for site, row in moments.iterrows():
         table.add_row(
             str(site),
             "–" if row["hf_index"] < 0 else f"{int(row['hf_index'])}",
-            f"{int(row['tokens']):,}",
+            _count(int(row["tokens"])),
             *(_number(row[c]) for c in ("std", "min", "max", "excess_kurtosis")),
             _spark(made, str(site), view, row["min"], row["max"]),
         )
@@ -107,6 +108,10 @@ def print_profile(made: Profile, view: str, console: Console) -> None:
         elif check["level"] == "warning" and not check["passed"]:
             mark, style = ("!", "yellow")
         console.print(f"[{style}]{mark}[/] {escape(check['name'])}: {escape(check['detail'])}")
+
+
+def _count(tokens: int) -> str:
+    return f"{tokens:,}" if tokens < 10_000_000 else f"{tokens / 1e6:,.1f}M"
 
 
 def _number(value: float) -> str:

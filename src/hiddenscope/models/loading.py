@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -84,7 +86,9 @@ def load(name: str, *, dtype: str | None = None, device: str = "cpu") -> LoadedM
         raise ModelError(msg)
     _check_device(device)
     folder = _local_folder(name)
-    if folder is not None:
+    if folder is None:
+        _check_reachable(name)
+    else:
         _check_folder(name, folder)
     source = str(folder) if folder else name
     with _quiet():
@@ -188,6 +192,20 @@ def _local_folder(name: str) -> Path | None:
     return None
 
 
+def _check_reachable(name: str) -> None:
+    """Ask once: transformers would go on asking for half a minute where there is no network."""
+    try:
+        if isinstance(try_to_load_from_cache(name, "config.json"), str):
+            return
+        get_hf_file_metadata(hf_hub_url(name, "config.json"))
+    except HfHubHTTPError:
+        # The hub answered; what is wrong with the name is said best by transformers.
+        return
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise _not_loaded(name, reason) from error
+
+
 def _check_folder(name: str, folder: Path) -> None:
     if not (folder / "config.json").is_file():
         msg = f"{name!r} is a folder without config.json: point at a folder saved by transformers"
@@ -237,12 +255,14 @@ def _attempt(name: str, load_part: Any, *args: Any, **kwargs: Any) -> Any:
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         reason = reason if len(reason) <= 300 else reason[:300] + "…"
-        msg = (
-            f"cannot load the model {name!r}: {reason} "
-            "(expected 'demo', a local folder, or a name on the Hugging Face hub that can be "
-            "reached or is cached)"
-        )
-        raise ModelError(msg) from error
+        raise _not_loaded(name, reason) from error
+
+
+def _not_loaded(name: str, reason: str) -> ModelError:
+    return ModelError(
+        f"cannot load the model {name!r}: {reason} (expected 'demo', a local folder, or a name "
+        "on the Hugging Face hub that can be reached or is cached)"
+    )
 
 
 def _digest(folder: Path) -> str:

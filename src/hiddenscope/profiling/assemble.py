@@ -59,7 +59,7 @@ def assemble(
     Returns
     -------
     Profile
-        A failed check is also a `HiddenscopeWarning`.
+        What did not pass is also a `HiddenscopeWarning`.
     """
     layout = state.layout
     labels = {
@@ -95,7 +95,7 @@ def assemble(
     made = [*checks, *_checks(tree.children[STREAM], manifest)]
     tree.attrs["checks"] = _json([check.as_dict() for check in made])
     for check in made:
-        if not check.passed and check.level == "check":
+        if not check.passed:
             warnings.warn(f"{check.name}: {check.detail}", HiddenscopeWarning, stacklevel=4)
     return Profile(tree)
 

@@ -102,7 +102,7 @@ def profile(
     shard_bytes : int
         Bytes of text whose states are computed before they are folded.
     progress : callable, optional
-        Called with a `Progress` after every batch.
+        Called with a `Progress` when the model is loaded and after every batch.
 
     Returns
     -------
@@ -125,6 +125,8 @@ def profile(
     loop = _Loop(recorder, length, batch_tokens, max_tokens, progress)
     documents = corpus.documents(sources, texts, column=column, split=split)
     total = corpus.size(sources, texts)
+    if progress is not None:
+        progress(Progress(0, total, 0))
     with _evaluation(loaded.model), recorder:
         state = loop.run(corpus.shards(documents, shard_bytes), total)
     described = {
