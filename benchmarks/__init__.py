@@ -1,0 +1,1 @@
+"""Benchmarks: each prints its numbers and fails where a promise is not kept."""
