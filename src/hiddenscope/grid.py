@@ -20,6 +20,7 @@ CELLS = 1 << 16
 _SIGN = 1 << 15
 _INFINITY = 0x7F80
 """The first code that is not finite: +Inf; NaN follow."""
+_NAN = 0x7FC0
 
 FINITE: NDArray[np.int64] = np.concatenate(
     [np.arange(_SIGN + _INFINITY - 1, _SIGN - 1, -1), np.arange(_INFINITY)]
@@ -57,12 +58,11 @@ def cells_of(values: ArrayLike) -> NDArray[np.uint16]:
     Returns
     -------
     ndarray of uint16
-        A NaN never falls into the cell of an infinity.
+        Every NaN has one code, whatever its bits.
     """
     x = np.asarray(values, np.float32)
     code = (x.view(np.uint32) >> 16).astype(np.uint16)
-    quiet = np.where(np.signbit(x), np.uint16(0xFFC0), np.uint16(0x7FC0))
-    return np.where(np.isnan(x), quiet, code)
+    return np.where(np.isnan(x), np.uint16(_NAN), code)
 
 
 def ascending(counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -101,9 +101,10 @@ def quantiles(
     q : array_like
         Probabilities in [0, 1].
     minimum, maximum : float
-        The smallest and largest value, to which the result is clamped.
+        The smallest and largest value, to which the result is clamped; infinite where they
+        are not known.
     lossless : bool
-        Every cell holds one value (bfloat16): return it, do not interpolate.
+        Every cell holds one value (bfloat16): return the one at or below the rank.
 
     Returns
     -------
@@ -119,20 +120,26 @@ def quantiles(
     held = ordered[filled]
     cumulative = np.cumsum(held)
     rank = probability * (cumulative[-1] - 1)
-    index = np.minimum(np.searchsorted(cumulative, np.floor(rank), "right"), len(filled) - 1)
-    code = FINITE[filled[index]]
-    near = VALUES[filled[index]]
+
+    def value(whole_rank: Floats) -> Floats:
+        index = np.minimum(np.searchsorted(cumulative, whole_rank, "right"), len(filled) - 1)
+        code, near = FINITE[filled[index]], VALUES[filled[index]]
+        if lossless:
+            return np.clip(near, minimum, maximum)
+        # The values of a cell are taken to be spread evenly over it. It reaches towards larger
+        # magnitude: upwards where positive, downwards where negative.
+        inside = (whole_rank - cumulative[index] + held[index] + 0.5) / held[index]
+        width = _width(code)
+        low = np.where(code >= _SIGN, near - width, near)
+        return np.clip(low + inside * width, minimum, maximum)
+
+    low = value(np.floor(rank))
     if lossless:
-        return np.asarray(np.clip(near, minimum, maximum))
+        return low
+    between = low + (rank - np.floor(rank)) * (value(np.ceil(rank)) - low)
     ends = np.where(probability == 0, minimum, maximum)
-    before = cumulative[index] - held[index]
-    inside = (rank - before + 0.5) / held[index]
-    # Towards larger magnitude: upwards in a positive cell, downwards in a negative one.
-    width = _width(code)
-    negative = code >= _SIGN
-    low = np.where(negative, near - width, near)
-    between = np.clip(low + np.clip(inside, 0.0, 1.0) * width, minimum, maximum)
-    result: Floats = np.where((probability == 0) | (probability == 1), ends, between)
+    known = ((probability == 0) | (probability == 1)) & np.isfinite(ends)
+    result: Floats = np.where(known, ends, between)
     return result
 
 
@@ -145,7 +152,7 @@ def magnitude_quantiles(counts: NDArray[np.int64], q: ArrayLike) -> Floats:
     """Read quantiles off counts of the non-negative cells, ``[magnitude]``."""
     full = np.zeros(CELLS, np.int64)
     full[: len(counts)] = counts
-    return quantiles(full, q, 0.0, np.inf)
+    return quantiles(full, q, -np.inf, np.inf)
 
 
 def snap(edges: ArrayLike) -> Floats:

@@ -62,16 +62,15 @@ def quantiles(
         raise InputError(msg)
     names = choose_sites(stream, sites)
     table = moments(stream, view).loc[names]
+    # Tokens with a NaN or an infinity are in the grid, but their extremes are not known.
+    whole = table["nonfinite"] == 0
+    low, high = table["min"].where(whole, -np.inf), table["max"].where(whole, np.inf)
     dtypes = manifest(stream).get("model", {}).get("state_dtype", {})
     values = [
-        grid.quantiles(
-            counts,
-            levels,
-            float(table["min"].iloc[i]),
-            float(table["max"].iloc[i]),
-            lossless=dtypes.get(names[i]) == "bfloat16",
+        grid.quantiles(counts, levels, *ends, lossless=dtypes.get(site) == "bfloat16")
+        for site, counts, *ends in zip(
+            names, cell_counts(stream, view, names), low, high, strict=True
         )
-        for i, counts in enumerate(cell_counts(stream, view, names))
     ]
     return xr.DataArray(
         np.stack(values),

@@ -100,9 +100,9 @@ def scan(states: torch.Tensor, threshold: float) -> Scan:
         absmax = chunk.abs().amax(1)
         if not bool(torch.isfinite(absmax).all()):
             nonfinite += (~torch.isfinite(chunk)).sum(0)
-            # A NaN whose high mantissa bits are zero must not fall into the cell of Inf.
-            nan = torch.copysign(torch.full_like(chunk, torch.nan), chunk)
-            chunk = torch.where(torch.isnan(chunk), nan, chunk)
+            # One cell for every NaN: it must not fall into that of Inf, and whether conversion
+            # keeps its sign depends on where in memory it lies.
+            chunk = torch.where(torch.isnan(chunk), torch.nan, chunk)
         cells += count_cells(chunk)
         row_absmax[rows] = absmax
         chunk = chunk.double()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -73,14 +73,46 @@ class Accumulator(ABC):
         return made
 
 
-class SumAccumulator(Accumulator):
-    """An accumulator whose arrays simply add up."""
+class CountAccumulator(Accumulator):
+    """Counts in a large space of cells of which few are ever filled: only those are kept.
+
+    The arrays are ``cell`` (indices into the flattened `shape`, ascending) and ``count``. So a
+    state is small, and folding a long corpus does not need more memory than a short one.
+    """
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """The space of cells."""
+
+    def empty(self) -> State:
+        """Return the counts of nothing."""
+        return {"cell": np.zeros(0, np.int64), "count": np.zeros(0, np.int64)}
 
     def merge(self, other: Self) -> Self:
-        """Add the arrays of two states."""
-        return self._new({key: array + other.arrays[key] for key, array in self.arrays.items()})
+        """Add the counts of two states."""
+        return self._new(_add_up([self.arrays, other.arrays]))
+
+    def dense(self) -> NDArray[np.int64]:
+        """Return the counts of every cell, in `shape`."""
+        counts = np.zeros(self.shape, np.int64)
+        counts.reshape(-1)[self.arrays["cell"]] = self.arrays["count"]
+        return counts
+
+    def _count(self, rows: Iterable[tuple[tuple[int, ...], NDArray[np.int64]]]) -> None:
+        """Add rows of counts, each with the place of its row in `shape`."""
+        parts = [self.arrays]
+        for place, counts in rows:
+            filled = np.flatnonzero(counts)
+            start = np.ravel_multi_index((*place, 0), self.shape)
+            parts.append({"cell": start + filled, "count": counts[filled]})
+        self.arrays = _add_up(parts)
 
 
-def token_counts(batch: Batch) -> NDArray[np.int64]:
-    """Count the tokens of each stratum of a batch."""
-    return np.diff(batch.tokens.bounds)
+def _add_up(parts: Sequence[State]) -> State:
+    cell, count = (np.concatenate([p[key] for p in parts]) for key in ("cell", "count"))
+    order = np.argsort(cell, kind="stable")
+    cells, starts = np.unique(cell[order], return_index=True)
+    if not len(cells):
+        return {"cell": cell, "count": count}
+    return {"cell": cells, "count": np.add.reduceat(count[order], starts)}

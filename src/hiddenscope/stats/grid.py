@@ -4,36 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import xarray as xr
 
 from hiddenscope.grid import CELLS
-from hiddenscope.stats.base import SumAccumulator
+from hiddenscope.stats.base import CountAccumulator
 
 if TYPE_CHECKING:
-    from hiddenscope.stats.base import Decode, State
+    from hiddenscope.stats.base import Decode
     from hiddenscope.stats.batch import Batch
 
 
-class Grid(SumAccumulator):
+class Grid(CountAccumulator):
     """Counts of every value by site, stratum and cell; NaN and ±Inf have cells of their own."""
 
     name = "grid"
 
-    def empty(self) -> State:
-        """Return zero counts."""
-        shape = (len(self.layout.sites), len(self.layout.strata), CELLS)
-        return {"count": np.zeros(shape, np.int64)}
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``[site, stratum, cell]``."""
+        return len(self.layout.sites), len(self.layout.strata), CELLS
 
     def update(self, batch: Batch) -> None:
         """Count the values of a batch."""
-        for k in range(len(self.layout.strata)):
-            if rows := batch.rows(k):
-                for count, scan in zip(self.arrays["count"], rows.scans, strict=True):
-                    count[k] += scan.cells.cpu().numpy()
+        self._count(
+            ((site, k), scan.cells.cpu().numpy())
+            for k in range(len(self.layout.strata))
+            if (rows := batch.rows(k))
+            for site, scan in enumerate(rows.scans)
+        )
 
     def dataset(self, decode: Decode) -> xr.Dataset:
         """Label the counts ``[site, stratum, cell]``."""
         attrs = {"long_name": "values in a cell of the grid", "units": "values"}
-        dims = ("site", "stratum", "cell")
-        return xr.Dataset({"count": (dims, self.arrays["count"], attrs)})
+        return xr.Dataset({"count": (("site", "stratum", "cell"), self.dense(), attrs)})

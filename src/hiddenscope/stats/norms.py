@@ -8,49 +8,54 @@ import numpy as np
 import xarray as xr
 
 from hiddenscope.grid import CELLS
-from hiddenscope.stats.base import SumAccumulator
+from hiddenscope.stats.base import CountAccumulator
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
-    from hiddenscope.stats.base import Decode, State
+    from hiddenscope.stats.base import Decode
     from hiddenscope.stats.batch import Batch
 
 MAGNITUDES = CELLS // 2
+NORMS = {"l2": "L2 norm of a hidden state", "linf": "largest magnitude of a hidden state"}
 
 
-class Norms(SumAccumulator):
+class Norms(CountAccumulator):
     """Counts of each token's L2 norm and largest magnitude, in the grid's non-negative cells."""
 
     name = "norms"
 
-    def empty(self) -> State:
-        """Return zero counts."""
-        shape = (len(self.layout.sites), len(self.layout.strata), MAGNITUDES)
-        return {"l2": np.zeros(shape, np.int64), "linf": np.zeros(shape, np.int64)}
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """``[norm, site, stratum, magnitude]``."""
+        return len(NORMS), len(self.layout.sites), len(self.layout.strata), MAGNITUDES
 
     def update(self, batch: Batch) -> None:
         """Count the norms of the batch's finite tokens."""
+        self._count(self._rows(batch))
+
+    def _rows(self, batch: Batch) -> Iterator[tuple[tuple[int, int, int], NDArray[np.int64]]]:
         for k in range(len(self.layout.strata)):
             if rows := batch.rows(k):
-                norms = {"l2": np.sqrt(rows.stack("row_sumsq")), "linf": rows.stack("row_absmax")}
-                for key, values in norms.items():
+                norms = (np.sqrt(rows.stack("row_sumsq")), rows.stack("row_absmax"))
+                for i, values in enumerate(norms):
                     for site, finite in enumerate(rows.finite):
-                        self.arrays[key][site, k] += _count(values[site, finite])
+                        yield (i, site, k), _by_magnitude(values[site, finite])
 
     def dataset(self, decode: Decode) -> xr.Dataset:
         """Label the counts ``[site, stratum, magnitude]``."""
         dims = ("site", "stratum", "magnitude")
-        names = {"l2": "L2 norm of a hidden state", "linf": "largest magnitude of a hidden state"}
         return xr.Dataset(
             {
-                key: (dims, self.arrays[key], {"long_name": f"tokens by {name}", "units": "tokens"})
-                for key, name in names.items()
+                key: (dims, counts, {"long_name": f"tokens by {words}", "units": "tokens"})
+                for (key, words), counts in zip(NORMS.items(), self.dense(), strict=True)
             }
         )
 
 
-def _count(magnitudes: NDArray[np.float64]) -> NDArray[np.int64]:
+def _by_magnitude(magnitudes: NDArray[np.float64]) -> NDArray[np.int64]:
     # Two finite float32 can have a norm beyond float32: that is the cell of infinity.
     with np.errstate(over="ignore"):
         bits = magnitudes.astype(np.float32).view(np.uint32)

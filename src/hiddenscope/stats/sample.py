@@ -102,10 +102,9 @@ class Sample(Accumulator):
         by_window = np.lexsort((a["position"], a["window"], a["document"], a["window_hash"]))
         by_window = by_window[: self._passage_tokens()]
         passage = np.zeros(len(order), np.int8)
-        if len(order):
-            # A passage is one window: what a short one leaves of the budget is not another's.
-            same = a["window_hash"][by_window] == a["window_hash"][by_window[0]]
-            passage[by_window[same]] = 1
+        # A passage is one window: what a short one leaves of the budget is not another's.
+        same = [a[key][by_window] == a[key][by_window[:1]] for key in ("document", "window")]
+        passage[by_window[np.logical_and(*same)]] = 1
         ids = a["token_id"][order]
         pieces = [decode([int(i)]) if i != NO_TOKEN else "" for i in ids]
         labels = {

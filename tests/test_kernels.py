@@ -1,0 +1,183 @@
+"""The kernels against plain float64 NumPy, on fresh random and on hard inputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stat_helpers import DTYPES, FIXED, WIDTH, close, from_bits, moment_scales, spread, sprinkle
+
+from hiddenscope import grid, kernels
+from hiddenscope.kernels.reference import CHUNK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Made = Callable[[np.random.Generator, tuple[int, int], torch.finfo], np.ndarray]
+
+THRESHOLD = 6.0
+CHANNELS = 11
+MANY = 3 * CHUNK + 17
+
+INPUTS: dict[str, Made] = {
+    "normal": lambda rng, shape, _: rng.normal(size=shape),
+    "around the threshold": lambda rng, shape, _: rng.integers(-13, 14, shape) / 2,
+    "heavy tails": lambda rng, shape, _: np.clip(rng.standard_cauchy(shape), -6e4, 6e4),
+    "far from zero": lambda rng, shape, _: 1e4 + rng.normal(size=shape),
+    "over 1e8": lambda rng, shape, info: rng.normal(size=shape) * min(1e9, info.max / 8),
+    "the largest": lambda rng, shape, info: info.max * rng.choice([-1, 0, 1], shape),
+    "denormal": lambda rng, shape, info: info.tiny / 8 * rng.normal(size=shape),
+    "zeros of both signs": lambda rng, shape, _: np.copysign(0.0, rng.normal(size=shape)),
+    "constant": lambda _, shape, __: np.full(shape, 0.1),
+}
+inputs = pytest.mark.parametrize("kind", INPUTS)
+dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+tokens = pytest.mark.parametrize("n_tokens", [1, CHUNK, MANY])
+
+
+def make(kind: str, dtype: torch.dtype, n_tokens: int, seed: int = 0) -> torch.Tensor:
+    rng = np.random.default_rng([seed, n_tokens, *kind.encode()])
+    values = INPUTS[kind](rng, (n_tokens, CHANNELS), torch.finfo(dtype))
+    return torch.from_numpy(values.astype(np.float32)).to(dtype)
+
+
+def check_cells(cells: torch.Tensor, values: np.ndarray) -> None:
+    found = cells.numpy()
+    assert found.dtype == np.int64
+    finite = np.isfinite(values)
+    between = np.histogram(values[finite].astype(np.float64), grid.EDGES)[0]
+    np.testing.assert_array_equal(grid.merged(found), between)
+    assert found[0x7F80] == np.count_nonzero(values == np.inf)
+    assert found[0xFF80] == np.count_nonzero(values == -np.inf)
+    assert found[0x7FC0] == np.count_nonzero(np.isnan(values))
+    assert found.sum() == values.size
+
+
+def check_scan(states: torch.Tensor) -> None:
+    """Compare a scan with what plain arithmetic yields from the same states."""
+    scan = kernels.scan(states, THRESHOLD)
+    values = states.float().numpy()
+    check_cells(scan.cells, values)
+    finite = np.isfinite(values).all(1)
+    np.testing.assert_array_equal(scan.finite, finite)
+    np.testing.assert_array_equal(scan.nonfinite, (~np.isfinite(values)).sum(0))
+    kept = values[finite].astype(np.float64)
+    np.testing.assert_array_equal(scan.minimum, kept.min(0, initial=np.inf))
+    np.testing.assert_array_equal(scan.maximum, kept.max(0, initial=-np.inf))
+    np.testing.assert_array_equal(scan.over, (np.abs(kept) >= THRESHOLD).sum(0))
+    mean = kept.sum(0) / max(len(kept), 1)
+    power = {f"m{k}": ((kept - mean) ** k).sum(0) for k in (2, 3, 4)}
+    scales = moment_scales(np.array(len(kept)), mean, power["m2"], power["m4"])
+    for key, expected in ({"mean": mean} | power).items():
+        close(getattr(scan, key), expected, scales[key], key)
+    close(scan.row_sum[finite], kept.sum(1), np.abs(kept).sum(1), "row_sum")
+    close(scan.row_sumsq[finite], (kept**2).sum(1), (kept**2).sum(1), "row_sumsq")
+    np.testing.assert_array_equal(scan.row_absmax[finite], np.abs(kept).max(1, initial=0))
+    integers = (scan.cells, scan.over, scan.nonfinite)
+    assert all(x.dtype == torch.int64 for x in integers)
+    assert scan.finite.dtype == torch.bool
+
+
+@inputs
+@dtypes
+@tokens
+@pytest.mark.parametrize("bad", [0.0, 0.05, 1.0], ids=["finite", "some not finite", "none finite"])
+def test_scan_yields_what_numpy_yields(
+    kind: str, dtype: torch.dtype, n_tokens: int, bad: float
+) -> None:
+    states = make(kind, dtype, n_tokens)
+    check_scan(sprinkle(states, np.random.default_rng(n_tokens), bad))
+
+
+@st.composite
+def any_bits(draw: st.DrawFn) -> torch.Tensor:
+    """States of any bit pattern whatever, or only of a few."""
+    dtype = draw(st.sampled_from(DTYPES))
+    shape = draw(st.sampled_from([(1, 1), (1, 7), (9, 3), (CHUNK + 1, 2)]))
+    width = np.iinfo(WIDTH[dtype])
+    pool = draw(st.lists(st.integers(0, width.max), min_size=1, max_size=40))
+    return from_bits(np.random.default_rng(len(pool)).choice(pool, shape), dtype)
+
+
+@settings(FIXED, max_examples=100)
+@given(any_bits())
+def test_scan_yields_what_numpy_yields_for_any_bits(states: torch.Tensor) -> None:
+    check_scan(states)
+
+
+@pytest.mark.parametrize("pattern", [0x7F800001, 0xFF800001, 0x7F80FFFF, 0xFF807FFF])
+def test_a_nan_with_zero_high_mantissa_bits_is_no_infinity(pattern: int) -> None:
+    states = torch.zeros(CHUNK + 2, 3)
+    states[CHUNK, 1] = from_bits(np.array([pattern]), torch.float32)[0]
+    scan = kernels.scan(states, THRESHOLD)
+    assert scan.cells[[0x7F80, 0xFF80]].tolist() == [0, 0]
+    assert scan.nonfinite.tolist() == [0, 1, 0]
+    assert torch.nonzero(~scan.finite).tolist() == [[CHUNK]]
+
+
+@dtypes
+def test_the_cell_of_a_value_does_not_depend_on_the_tokens_beside_it(dtype: torch.dtype) -> None:
+    states = sprinkle(make("normal", dtype, CHUNK + 9), np.random.default_rng(1), 0.5)
+    alone = [kernels.scan(row[None], THRESHOLD).cells for row in states]
+    together = kernels.scan(states, THRESHOLD).cells
+    np.testing.assert_array_equal(torch.stack(alone).sum(0), together)
+
+
+@dtypes
+def test_scan_reads_strided_states_and_leaves_them_as_they_are(dtype: torch.dtype) -> None:
+    states = sprinkle(make("normal", dtype, MANY), np.random.default_rng(0), 0.1)
+    before = states.clone()
+    check_scan(states.T.contiguous().T)
+    check_scan(states[::3, 2:7])
+    check_scan(states)
+    bits = torch.int32 if dtype == torch.float32 else torch.int16
+    assert torch.equal(states.view(bits), before.view(bits))
+
+
+def related(kind: str, n_tokens: int) -> tuple[list[torch.Tensor], np.ndarray]:
+    """Make sites of three dtypes that share a part, and their float64 values."""
+    rng = np.random.default_rng(len(kind))
+    common = make(kind, torch.float32, n_tokens).double().numpy()
+    states = []
+    for dtype in (*DTYPES, torch.float32):
+        top = torch.finfo(dtype).max / 2
+        mixed = (
+            common * rng.uniform(0.2, 1.5, CHANNELS)
+            + make(kind, dtype, n_tokens, 1).double().numpy()
+        )
+        states.append(torch.from_numpy(np.clip(mixed, -top, top).astype(np.float32)).to(dtype))
+    return states, np.stack([x.double().numpy() for x in states])
+
+
+@inputs
+@tokens
+@pytest.mark.parametrize("centred", [True, False])
+def test_comoments_are_numpys_for_every_pair_of_sites(
+    kind: str, n_tokens: int, centred: bool
+) -> None:
+    states, values = related(kind, n_tokens)
+    means = values.mean(1)
+    if not centred:
+        means += values.std(1)
+    d = values - means[:, None]
+    expected = np.einsum("atc,btc->abc", d, d)
+    s = spread(np.array(n_tokens), means, (d * d).sum(1))
+    scale = n_tokens * s[:, None] * s
+    before = [x.clone() for x in states]
+    full = kernels.comoment(states, torch.from_numpy(means))
+    close(full, expected, scale, "comoment")
+
+    loud = torch.tensor([7, 0, 10])
+    parts = kernels.comoment_parts(states, torch.from_numpy(means), loud)
+    assert parts.keys() == {"sum", "self", "next", "loud"}
+    close(parts["sum"], expected.sum(-1), scale.sum(-1), "sum")
+    sites = np.arange(len(states))
+    close(parts["self"], expected[sites, sites], scale[sites, sites], "self")
+    close(parts["next"][:-1], expected[sites[:-1], sites[1:]], scale[sites[:-1], sites[1:]], "next")
+    assert not parts["next"][-1].any()
+    close(parts["loud"], expected[..., loud], scale[..., loud], "loud")
+    assert all(torch.equal(x, y) for x, y in zip(states, before, strict=True))

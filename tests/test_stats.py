@@ -1,0 +1,571 @@
+"""The contract of every accumulator, and each against float64 NumPy over all tokens at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stat_helpers import (
+    DTYPES,
+    FIXED,
+    SITES,
+    Plain,
+    Window,
+    assert_identical,
+    assert_same,
+    close,
+    decode,
+    make_batch,
+    make_layout,
+    make_windows,
+    moment_scales,
+    spread,
+)
+
+from hiddenscope import grid
+from hiddenscope.stats import ACCUMULATORS, Accumulator, Layout, Tokens
+from hiddenscope.stats.cross import Cross
+from hiddenscope.stats.extremes import Extremes
+from hiddenscope.stats.grid import Grid
+from hiddenscope.stats.moments import Moments
+from hiddenscope.stats.norms import Norms
+from hiddenscope.stats.positions import Positions
+from hiddenscope.stats.sample import Sample
+from hiddenscope.strata import STRATA
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import xarray as xr
+
+K = range(len(STRATA))
+ALL = range(len(SITES))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One class of accumulators, and how states that may be merged are made."""
+
+    kind: type[Accumulator]
+    compact: bool = False
+
+    def fresh(self, layout: Layout, windows: Sequence[Window]) -> Accumulator:
+        """Make an empty state; compact ones agree on the loud channels of the first window."""
+        made = self.kind(layout)
+        if not self.compact:
+            return made
+        made.update(make_batch(layout, windows[:1]))
+        return made.sibling()
+
+    def state(self, layout: Layout, windows: Sequence[Window], *, every: int = 2) -> Accumulator:
+        made = self.fresh(layout, windows)
+        for start in range(0, len(windows), every):
+            made.update(make_batch(layout, windows[start : start + every]))
+        return made
+
+
+CASES = [
+    *(pytest.param(Case(kind), id=kind.name) for kind in ACCUMULATORS),
+    pytest.param(Case(Cross, compact=True), id="cross, compact"),
+]
+every_accumulator = pytest.mark.parametrize("case", CASES)
+
+
+@st.composite
+def streams(draw: st.DrawFn, min_windows: int = 1) -> tuple[Layout, list[Window]]:
+    """Windows of many lengths (0 is a row of padding), dtypes, channels and budgets."""
+    lengths = draw(st.lists(st.integers(0, 20), min_size=min_windows, max_size=8))
+    channels = draw(st.sampled_from([5, 70]))
+    dtypes = draw(st.permutations(DTYPES))[:2]
+    bad = draw(st.sampled_from([0.0, 0.1, 0.3, 1.0]))
+    seed = draw(st.integers(0, 2**32 - 1))
+    layout = make_layout(
+        channels, SITES[: len(dtypes)], sample_tokens=draw(st.sampled_from([2, 24]))
+    )
+    return layout, make_windows(seed, lengths, channels, dtypes, bad=bad)
+
+
+def groups(random: Random, items: Sequence) -> list[list]:
+    """Cut a sequence into pieces of random sizes."""
+    pieces: list[list] = []
+    for item in items:
+        if not pieces or random.random() < 0.4:
+            pieces.append([])
+        pieces[-1].append(item)
+    return pieces
+
+
+def compacted(case: Case, layout: Layout) -> Layout:
+    return replace(layout, compact_cross=case.compact)
+
+
+class TestContract:
+    """What folding, checkpoints and workers rely on."""
+
+    @every_accumulator
+    @settings(FIXED, max_examples=60)
+    @given(streams(), st.randoms(use_true_random=False))
+    def test_any_split_order_and_merge_tree_equal_one_pass(
+        self, case: Case, stream: tuple[Layout, list[Window]], random: Random
+    ) -> None:
+        layout, windows = compacted(case, stream[0]), stream[1]
+        whole = case.fresh(layout, windows)
+        whole.update(make_batch(layout, windows))
+
+        shuffled = random.sample(windows, len(windows))
+        states = [case.fresh(layout, windows)]
+        for batches in groups(random, groups(random, shuffled)):
+            state = case.fresh(layout, windows)
+            for rows in batches:
+                state.update(make_batch(layout, rows))
+            states.append(state)
+        while len(states) > 1:
+            a, b = (states.pop(random.randrange(len(states))) for _ in range(2))
+            states.append(a.merge(b))
+        assert_same(states[0], whole)
+
+    @every_accumulator
+    @settings(FIXED, max_examples=25)
+    @given(streams())
+    def test_a_fresh_state_is_the_identity_of_merge(
+        self, case: Case, stream: tuple[Layout, list[Window]]
+    ) -> None:
+        layout, windows = compacted(case, stream[0]), stream[1]
+        state = case.state(layout, windows)
+        for empty in (case.fresh(layout, windows), case.kind(layout)):
+            assert_identical(state.merge(empty).arrays, state.arrays)
+            assert_identical(empty.merge(state).arrays, state.arrays)
+            assert_identical(empty.merge(empty).arrays, empty.arrays)
+
+    @every_accumulator
+    @settings(FIXED, max_examples=25)
+    @given(streams(min_windows=2))
+    def test_merge_and_what_follows_it_neither_change_nor_alias_the_inputs(
+        self, case: Case, stream: tuple[Layout, list[Window]]
+    ) -> None:
+        layout, windows = compacted(case, stream[0]), stream[1]
+        first = case.fresh(layout, windows)
+        later = make_batch(layout, windows)
+
+        def state(rows: Sequence[Window]) -> Accumulator:
+            made = first.merge(first)
+            for row in rows:
+                made.update(make_batch(layout, [row]))
+            return made
+
+        a, b, empty = state(windows[::2]), state(windows[1::2]), first
+        for left, right in ((a, b), (b, empty), (empty, b), (a, a), (empty, empty)):
+            before = left.state(), right.state()
+            merged = left.merge(right)
+            updated = left.merge(right)
+            assert_identical(merged.arrays, updated.arrays)
+            updated.update(later)
+            for array in merged.arrays.values():
+                array[...] = 1
+            assert_identical(left.arrays, before[0])
+            assert_identical(right.arrays, before[1])
+
+        merged = a.merge(b)
+        before = merged.state()
+        a.update(later)
+        b.update(later)
+        for array in (*a.arrays.values(), *b.arrays.values()):
+            array[...] = 1
+        assert_identical(merged.arrays, before)
+
+    @every_accumulator
+    @settings(FIXED, max_examples=25)
+    @given(streams())
+    def test_a_state_survives_the_round_trip_and_shares_nothing(
+        self, case: Case, stream: tuple[Layout, list[Window]]
+    ) -> None:
+        layout, windows = compacted(case, stream[0]), stream[1]
+        original = case.state(layout, windows)
+        saved = original.state()
+        restored = case.kind.from_state(layout, saved)
+        assert type(restored) is case.kind
+        assert_identical(restored.arrays, saved)
+
+        more = make_batch(layout, windows)
+        restored.update(more)
+        assert_identical(original.arrays, saved)
+        original.update(more)
+        assert_identical(restored.arrays, original.arrays)
+
+        before = restored.state()
+        for array in (*saved.values(), *restored.state().values()):
+            array[...] = 1
+        assert_identical(restored.arrays, before)
+        assert_identical(original.arrays, before)
+
+    @every_accumulator
+    def test_padding_is_never_counted_whatever_it_holds(self, case: Case) -> None:
+        layout = make_layout(6, compact_cross=case.compact)
+        windows = make_windows(5, [9, 0, 3, 14], 6)
+        states = []
+        for padding, extra in ((np.nan, 1), (6e4, 40), (np.inf, 0)):
+            state = case.fresh(layout, windows)
+            state.update(make_batch(layout, windows, padding=padding, extra=extra))
+            states.append(state)
+        assert_identical(states[1].arrays, states[0].arrays)
+        assert_identical(states[2].arrays, states[0].arrays)
+
+    @every_accumulator
+    def test_padding_alone_changes_nothing(self, case: Case) -> None:
+        layout = make_layout(6, compact_cross=case.compact)
+        state = case.state(layout, make_windows(5, [9, 3], 6))
+        before = state.state()
+        state.update(make_batch(layout, make_windows(6, [0, 0], 6)))
+        assert_identical(state.arrays, before)
+
+    @every_accumulator
+    def test_update_leaves_the_hidden_states_as_they_are(self, case: Case) -> None:
+        layout = make_layout(70, compact_cross=case.compact)
+        batch = make_batch(layout, make_windows(7, [9, 30, 3], 70))
+        before = {site: x.clone() for site, x in batch.states.items()}
+        case.kind(layout).update(batch)
+        for site, x in batch.states.items():
+            assert torch.equal(x.view(torch.uint8), before[site].view(torch.uint8))
+
+
+CHANNELS = 70
+LENGTHS = [150, 1, 90, 0, 33, 64, 2, 140, 40, 7]
+
+
+@pytest.fixture(scope="module")
+def windows() -> list[Window]:
+    return make_windows(11, LENGTHS, CHANNELS)
+
+
+@pytest.fixture(scope="module")
+def plain(windows: list[Window]) -> Plain:
+    return Plain(windows)
+
+
+def measure(kind: type[Accumulator], windows: Sequence[Window], **options: object) -> Accumulator:
+    channels = next(iter(windows[0].states.values())).shape[1]
+    layout = make_layout(channels, **options)
+    return Case(kind).state(layout, windows, every=3)
+
+
+def test_grid_holds_every_value_of_every_token(windows: list[Window], plain: Plain) -> None:
+    data = measure(Grid, windows).dataset(decode)["count"]
+    assert data.dims == ("site", "stratum", "cell")
+    assert data.dtype == np.int64
+    for site, k in np.ndindex(len(SITES), len(STRATA)):
+        values = plain.values(SITES[site])[plain.stratum == k]
+        counts = data.values[site, k]
+        finite = values[np.isfinite(values)].astype(np.float64)
+        np.testing.assert_array_equal(grid.merged(counts), np.histogram(finite, grid.EDGES)[0])
+        assert grid.nonfinite(counts) == values.size - finite.size
+        assert counts[0x7F80] == np.count_nonzero(values == np.inf)
+        assert counts.sum() == values.size > 0
+
+
+def test_moments_are_numpys_over_tokens_finite_at_the_site(
+    windows: list[Window], plain: Plain
+) -> None:
+    data = measure(Moments, windows).dataset(decode)
+    assert data["over"].attrs["threshold"] == 6.0
+    at_threshold = 0
+    for site, k in np.ndindex(len(SITES), len(STRATA)):
+        found = {key: values[site, k] for key, values in data.items() if key != "count"}
+        values = plain.values(SITES[site])[plain.stratum == k]
+        x = values[np.isfinite(values).all(1)].astype(np.float64)
+        assert 0 < len(x) == data["count"][site, k]
+        mean = x.mean(0)
+        power = {f"m{p}": ((x - mean) ** p).sum(0) for p in (2, 3, 4)}
+        scales = moment_scales(np.array(len(x)), mean, power["m2"], power["m4"])
+        for key, expected in ({"mean": mean} | power).items():
+            close(found[key], expected, scales[key], key)
+        np.testing.assert_array_equal(found["min"], x.min(0))
+        np.testing.assert_array_equal(found["max"], x.max(0))
+        np.testing.assert_array_equal(found["over"], (np.abs(x) >= 6).sum(0))
+        at_threshold += np.count_nonzero(np.abs(x) == 6)
+        np.testing.assert_array_equal(found["nonfinite"], (~np.isfinite(values)).sum(0))
+    assert at_threshold
+
+
+def test_moments_of_no_tokens_are_empty() -> None:
+    layout = make_layout(4)
+    state = Moments(layout)
+    state.update(make_batch(layout, make_windows(0, [3], 4, bad=1.0)))
+    assert state.arrays["nonfinite"].sum() == 3 * len(SITES)
+    assert not state.arrays["count"].any()
+    assert (state.arrays["min"] == np.inf).all()
+    assert (state.arrays["max"] == -np.inf).all()
+
+
+def numpy_comoments(plain: Plain, k: int) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+    """Return count, mean[site, channel], comoment[site, site, channel] and the latter's scale."""
+    keep = (plain.stratum == k) & plain.finite_everywhere
+    x = np.stack([plain.values(site)[keep] for site in SITES]).astype(np.float64)
+    mean = x.mean(1)
+    d = x - mean[:, None]
+    comoment = np.einsum("atc,btc->abc", d, d)
+    s = spread(np.array(x.shape[1]), mean, (d * d).sum(1))
+    return x.shape[1], mean, comoment, x.shape[1] * s[:, None] * s
+
+
+def test_cross_is_numpys_over_tokens_finite_at_every_site(
+    windows: list[Window], plain: Plain
+) -> None:
+    data = measure(Cross, windows).dataset(decode)
+    assert data["comoment"].dims == ("stratum", "site_a", "site_b", "channel")
+    for k in K:
+        n, mean, comoment, scale = numpy_comoments(plain, k)
+        assert 1 < n == data["count"][k]
+        close(data["mean"].values[k], mean, np.sqrt(scale[ALL, ALL] / n), "mean")
+        close(data["comoment"].values[k], comoment, scale, "comoment")
+
+
+def test_compact_cross_keeps_sums_single_channels_and_loud_pairs(
+    windows: list[Window], plain: Plain
+) -> None:
+    data = measure(Cross, windows, compact_cross=True).dataset(decode)
+    loud = data["loud"].values
+    assert len(set(loud)) == 64
+    for k in K:
+        n, mean, comoment, scale = numpy_comoments(plain, k)
+        assert n == data["count"][k]
+        close(data["mean"].values[k], mean, np.sqrt(scale[ALL, ALL] / n), "mean")
+        close(data["comoment_sum"].values[k], comoment.sum(-1), scale.sum(-1), "sum")
+        close(data["comoment_self"].values[k], comoment[ALL, ALL], scale[ALL, ALL], "self")
+        following = data["comoment_next"].values[k]
+        close(following[:-1], comoment[ALL[:-1], ALL[1:]], scale[ALL[:-1], ALL[1:]], "next")
+        close(data["comoment_loud"].values[k], comoment[..., loud], scale[..., loud], "loud")
+
+
+def test_compact_cross_leaves_out_the_quietest_channels_of_the_first_batch() -> None:
+    quiet = [3, 12, 20, 31, 44, 69]
+    factor = torch.ones(CHANNELS)
+    factor[quiet] = 1e-6
+    rng = np.random.default_rng(0)
+    made = make_windows(3, [40, 30], CHANNELS, bad=0.0)
+    states = [torch.from_numpy(rng.normal(size=(40, CHANNELS))).float() for _ in made]
+    first = [
+        replace(w, states={site: x[: len(w.ids)] * factor for site in SITES})
+        for w, x in zip(made, states, strict=True)
+    ]
+    layout = make_layout(CHANNELS, compact_cross=True)
+    state = Cross(layout)
+    state.update(make_batch(layout, first))
+    expected = np.setdiff1d(np.arange(CHANNELS), quiet)
+    np.testing.assert_array_equal(np.sort(state.arrays["loud_channels"]), expected)
+    state.update(make_batch(layout, made))
+    for later in (state, state.sibling()):
+        np.testing.assert_array_equal(np.sort(later.arrays["loud_channels"]), expected)
+
+
+def test_compact_cross_refuses_states_of_other_loud_channels(windows: list[Window]) -> None:
+    layout = make_layout(CHANNELS, compact_cross=True)
+    one, other = Cross(layout), Cross(layout)
+    one.update(make_batch(layout, windows[:1]))
+    turned = {site: x.flip(1) for site, x in windows[0].states.items()}
+    other.update(make_batch(layout, [replace(windows[0], states=turned)]))
+    with pytest.raises(ValueError, match="sibling"):
+        one.merge(other)
+
+
+def test_norms_count_the_l2_norm_and_largest_magnitude_of_finite_tokens(
+    windows: list[Window], plain: Plain
+) -> None:
+    data = measure(Norms, windows).dataset(decode)
+    magnitudes = np.append(grid.VALUES[0x7F80:], 2.0**128)
+    for site, k in np.ndindex(len(SITES), len(STRATA)):
+        x = plain.values(SITES[site])[(plain.stratum == k) & plain.finite(SITES[site])]
+        x = np.abs(x.astype(np.float64))
+        for key, norm in (("l2", np.sqrt((x**2).sum(1))), ("linf", x.max(1))):
+            expected = np.histogram(norm.astype(np.float32), magnitudes)
+            counts = data[key].values[site, k]
+            assert len(counts) == grid.CELLS // 2
+            np.testing.assert_array_equal(counts[:0x7F80], expected[0], key)
+            assert counts.sum() == len(x)
+
+
+def test_a_norm_beyond_float32_is_counted_as_infinite() -> None:
+    rows = make_windows(0, [2], 4, bad=0.0)
+    huge = {site: torch.full((2, 4), 3e38) for site in SITES}
+    data = measure(Norms, [replace(rows[0], states=huge)]).dataset(decode)
+    assert data["l2"][..., 0x7F80].sum() == 2 * len(SITES)
+    assert data["linf"][..., 0x7F80].sum() == 0
+
+
+def test_positions_are_numpys_over_tokens_and_channels_of_each_bucket(
+    windows: list[Window], plain: Plain
+) -> None:
+    data = measure(Positions, windows).dataset(decode)
+    starts, stops = data["position_start"].values, data["position_stop"].values
+    np.testing.assert_array_equal(starts[:64], np.arange(64))
+    np.testing.assert_array_equal(starts[1:], stops[:-1])
+    assert (stops - starts <= starts / 8).all(where=starts >= 64)
+    assert stops[-1] > max(LENGTHS) - 1
+    for k in K:
+        own = (plain.stratum == k) & plain.finite_everywhere
+        assert data["count"].values[k].sum() == own.sum()
+        for i, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+            keep = own & (plain.position >= start) & (plain.position < stop)
+            assert data["count"][k, i] == keep.sum()
+            for site, name in enumerate(SITES):
+                x = plain.values(name)[keep].astype(np.float64)
+                mean = x.mean() if x.size else np.float64(0)
+                m2 = ((x - mean) ** 2).sum()
+                s = spread(np.array(x.size), mean, m2)
+                close(data["mean"].values[site, k, i], mean, s, "mean")
+                close(data["m2"].values[site, k, i], m2, x.size * s**2, "m2")
+                assert data["absmax"].values[site, k, i] == np.abs(x).max(initial=0)
+
+
+def test_positions_far_along_a_window_share_buckets_on_a_logarithmic_scale() -> None:
+    rng = np.random.default_rng(0)
+    n = 5000
+    made = make_windows(0, [n], 2 + 2, DTYPES[:1], bad=0.0)[0]
+    x = torch.from_numpy(rng.normal(size=(n, 4))).float()
+    layout = make_layout(4, SITES[:1])
+    state = Positions(layout)
+    state.update(make_batch(layout, [replace(made, states={SITES[0]: x})]))
+    data = state.dataset(decode)
+    assert data.sizes["position"] < 64 + 8 * np.log2(n / 64) + 1
+    bounds = np.append(data["position_start"].values, n)
+    np.testing.assert_array_equal(data["count"].sum("stratum"), np.diff(bounds))
+
+
+def numpy_extremes(windows: Sequence[Window], site: str, k: int) -> list[tuple]:
+    """Rank every value of the finite tokens: (−magnitude, document, window, position, channel)."""
+    ranked, per_channel, kept = [], {}, []
+    for w in windows:
+        x = w.states[site].double().numpy()
+        for t in np.flatnonzero((w.strata == k) & np.isfinite(x).all(1)):
+            where = (w.document, w.window, int(t))
+            ranked += [(-abs(v), *where, c, v, w) for c, v in enumerate(x[t].tolist())]
+    for value in sorted(ranked, key=lambda r: r[:5]):
+        channel = value[4]
+        per_channel[channel] = per_channel.get(channel, 0) + 1
+        if per_channel[channel] <= 8:
+            kept.append(value)
+    return kept[:64]
+
+
+@pytest.mark.parametrize("channels", [5, 70])
+@pytest.mark.parametrize("ties", [False, True], ids=["values differ", "many ties"])
+def test_extremes_are_the_64_largest_at_most_8_a_channel(channels: int, ties: bool) -> None:
+    made = make_windows(13, [12, 1, 30, 0, 21, 9], channels)
+    if ties:
+        rng = np.random.default_rng(0)
+        few = torch.from_numpy(rng.integers(-2, 3, (30, channels))).float()
+        made = [replace(w, states=dict.fromkeys(SITES, few[: len(w.ids)])) for w in made]
+    data = measure(Extremes, made[::-1]).dataset(decode)
+    assert data["value"].dims == ("site", "stratum", "rank")
+    assert data.sizes["rank"] == 64
+    lengths = []
+    for site, k in np.ndindex(len(SITES), len(STRATA)):
+        held = data.isel(site=site, stratum=k)
+        expected = numpy_extremes(made, SITES[site], k)
+        lengths.append(len(expected))
+        filled = slice(len(expected))
+        for column, key in enumerate(("document", "window", "position", "channel", "value"), 1):
+            wanted = [row[column] for row in expected]
+            np.testing.assert_array_equal(held[key].values[filled], wanted, key)
+        assert (held["channel"].values[len(expected) :] == -1).all()
+        for rank, (*_, position, _, _, w) in enumerate(expected):
+            x = np.abs(w.states[SITES[site]][position].double().numpy())
+            assert held["median"][rank] == np.median(x)
+            assert held["token_id"][rank] == w.ids[position]
+            assert held["piece"][rank] == decode([w.ids[position]])
+            assert held["before"][rank] == decode(w.ids[max(position - 8, 0) : position])
+            assert held["after"][rank] == decode(w.ids[position + 1 : position + 9])
+    assert max(lengths) == min(64, 8 * channels)
+
+
+def test_sample_keeps_a_short_text_whole_with_its_states_and_labels() -> None:
+    made = make_windows(17, [62], 6)
+    plain = Plain(made)
+    data = measure(Sample, made).dataset(decode)
+    assert data["passage"].values.tolist() == [1] * 62
+    np.testing.assert_array_equal(data["position"], np.arange(62))
+    np.testing.assert_array_equal(data["token_id"], plain.token_id)
+    np.testing.assert_array_equal(data["stratum_of"], plain.stratum)
+    assert data["piece"].values.tolist() == [decode([i]) for i in plain.token_id]
+    for i, site in enumerate(SITES):
+        np.testing.assert_array_equal(data["state"][i], plain.values(site))
+
+
+def places(data: xr.Dataset) -> list[tuple[int, int, int]]:
+    columns = (data[key].values.tolist() for key in ("document", "window", "position"))
+    return list(zip(*columns, strict=True))
+
+
+@pytest.mark.parametrize("budget", [10, 60, 200])
+def test_sample_keeps_to_its_budget_and_gives_every_stratum_its_share(
+    windows: list[Window], plain: Plain, budget: int
+) -> None:
+    data = measure(Sample, windows, sample_tokens=budget).dataset(decode)
+    at = np.array([plain.places.index(place) for place in places(data)])
+    assert len(set(at.tolist())) == len(at)
+    strata = np.bincount(plain.stratum[at], minlength=len(STRATA))
+    available = np.bincount(plain.stratum)
+    assert (strata >= np.minimum(available, 16)).all()
+    assert len(at) <= budget + 16 * len(STRATA)
+    np.testing.assert_array_equal(data["token_id"], plain.token_id[at])
+    for i, site in enumerate(SITES):
+        np.testing.assert_array_equal(data["state"][i], plain.values(site)[at])
+
+    passage = data.isel(token=data["passage"].values == 1)
+    (document,), (window,) = (np.unique(passage[key]) for key in ("document", "window"))
+    length = LENGTHS[2 * document + window]
+    expected = np.arange(min(length, budget // 2, 64))
+    np.testing.assert_array_equal(passage["position"], expected)
+
+
+def test_sample_chooses_by_digest_and_not_by_order_or_values(windows: list[Window]) -> None:
+    def chosen(made: Sequence[Window]) -> list[tuple]:
+        return places(measure(Sample, made, sample_tokens=20).dataset(decode))
+
+    distinct = [replace(w, digest=100 + w.document) for w in windows]
+    before = chosen(distinct)
+    assert chosen(distinct[::-1]) == before
+    other = [replace(w, states={s: -x[:, :5] for s, x in w.states.items()}) for w in distinct]
+    assert chosen(other) == before
+    moved = [replace(w, document=w.document + 50) for w in distinct]
+    assert chosen(moved) == [(d + 50, w, p) for d, w, p in before]
+    assert chosen([replace(w, digest=w.digest + 1) for w in distinct]) != before
+
+
+def test_the_passage_is_one_window_also_where_documents_repeat() -> None:
+    made = [
+        replace(w, digest=7, window=0, document=i)
+        for i, w in enumerate(make_windows(1, [5] * 6, 4))
+    ]
+    data = measure(Sample, made).dataset(decode)
+    passage = data.isel(token=data["passage"].values == 1)
+    assert passage["document"].values.tolist() == [0] * 5
+
+
+@pytest.mark.parametrize("budget", [0, 1])
+def test_a_sample_without_a_budget_still_shows_a_few_tokens_of_every_stratum(
+    windows: list[Window], budget: int
+) -> None:
+    data = measure(Sample, windows, sample_tokens=budget).dataset(decode)
+    strata = np.bincount(data["stratum_of"].values, minlength=len(STRATA))
+    available = np.bincount(Plain(windows).stratum)
+    assert (strata >= np.minimum(available, 16)).all()
+    assert not data["passage"].any()
+
+
+def test_gathering_copies_the_counted_tokens_by_stratum_and_rounds_float64() -> None:
+    strata = np.array([[0, 2, 1, -1], [0, 1, 2, 2]], np.int8)
+    zeros = np.zeros((2, 4), np.int64)
+    tokens = Tokens(zeros, strata, zeros, zeros[:, 0], zeros[:, 0], zeros[:, 0].astype(np.uint64))
+    states = torch.arange(1.0, 9, dtype=torch.float64).reshape(2, 4, 1) + 1e-12
+    states[0, 3] = torch.nan
+    gathered = tokens.gather(states)
+    states[:] = 100
+    assert gathered.dtype == torch.float32
+    assert gathered.squeeze(1).tolist() == [1, 5, 3, 6, 2, 7, 8]
+    assert tokens.bounds.tolist() == [0, 2, 4, 7]
