@@ -96,6 +96,7 @@ def main() -> None:
     torch.manual_seed(0)
     model = GPT2Model(GPT2Config()).eval()
     tokenizer = load("demo").tokenizer
+    tokenizer.model_max_length = model.config.n_positions
     ratios = {
         shape: measure(
             model, tokenizer, shape, n_batches=arguments.batches, rounds=arguments.rounds

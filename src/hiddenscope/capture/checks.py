@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hiddenscope.capture.hooks import Capture
-from hiddenscope.models import block_input
+from hiddenscope.models import block_input, same_bits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -96,7 +96,7 @@ def _check_chain(states: dict[str, torch.Tensor], inputs: list[torch.Tensor]) ->
     broken = [
         i
         for i, given in enumerate(inputs[1:])
-        if not _equal(given, states[f"block.{i}.resid_post"])
+        if not same_bits(given, states[f"block.{i}.resid_post"])
     ]
     detail = (
         f"block {broken[0] + 1} does not read what was captured after block {broken[0]}"
@@ -111,10 +111,10 @@ def _check_final(
 ) -> Check:
     final = states[f"block.{len(structure.blocks) - 1}.resid_post"]
     if structure.final_norm is None:
-        passed = _equal(final, last)
+        passed = same_bits(final, last)
         detail = "the last block's output is bitwise last_hidden_state; there is no final norm"
     else:
-        passed = _equal(structure.final_norm(final.clone()), last) and _equal(
+        passed = same_bits(structure.final_norm(final.clone()), last) and same_bits(
             states["final_norm"], last
         )
         detail = "the final norm of the last block's output is bitwise last_hidden_state"
@@ -128,7 +128,9 @@ def _check_hf(
         return Check("hidden_states", False, "the model returns no hidden_states to compare with")
     by_index = {index: name for name, index in structure.hf.items()}
     wrong = [
-        i for i, x in enumerate(plain) if i not in by_index or not _equal(states[by_index[i]], x)
+        i
+        for i, x in enumerate(plain)
+        if by_index.get(i) not in states or not same_bits(states[by_index[i]], x)
     ]
     if wrong:
         detail = f"entry {wrong[0]} of Hugging Face's hidden_states is not what was captured"
@@ -142,14 +144,6 @@ def _check_hf(
 
 
 def _check_unchanged(hooked: torch.Tensor, plain: torch.Tensor) -> Check:
-    passed = _equal(hooked, plain)
+    passed = same_bits(hooked, plain)
     detail = "the output with our hooks is bitwise the output without"
     return Check("hooks", passed, detail if passed else f"does not hold: {detail}")
-
-
-def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
-    # Bitwise, so that equal NaN compare equal.
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    a, b = (x.contiguous().view(torch.uint8) for x in (a, b))
-    return bool(torch.equal(a, b))

@@ -53,6 +53,9 @@ def main() -> None:
         typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
         typer.echo(str(error), err=True)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        typer.echo("interrupted: nothing was written", err=True)
+    except (KeyboardInterrupt, SystemExit) as stopped:
+        # typer turns Ctrl-C into its exit code without a word.
+        if isinstance(stopped, SystemExit) and stopped.code != INTERRUPTED:
+            raise
+        typer.echo("interrupted: no result was written", err=True)
         raise SystemExit(INTERRUPTED) from None

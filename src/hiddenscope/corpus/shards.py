@@ -29,7 +29,7 @@ def shards(
     size = 0
     for document in documents:
         for part in _fit(document, shard_bytes):
-            length = len(part.text.encode("utf-8", "surrogatepass"))
+            length = len(part.text.encode())
             if shard and size + length > shard_bytes:
                 yield shard
                 shard, size = [], 0
@@ -40,7 +40,7 @@ def shards(
 
 
 def _fit(document: Document, limit: int) -> Iterator[Document]:
-    data = document.text.encode("utf-8", "surrogatepass")
+    data = document.text.encode()
     if len(data) <= limit:
         yield document
         return
@@ -49,7 +49,7 @@ def _fit(document: Document, limit: int) -> Iterator[Document]:
         stop = min(start + limit, len(data))
         if stop < len(data):
             stop = _cut_before(data, start, stop)
-        text = data[start:stop].decode("utf-8", "surrogatepass")
+        text = data[start:stop].decode()
         if text.strip():
             yield Document(text, f"{document.name}#part{number}")
             number += 1

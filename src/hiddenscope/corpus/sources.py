@@ -21,6 +21,7 @@ DEFAULT_SOURCE = "sample:mixed"
 STDIN = "-"
 SPLITS = ("document", "lines", "paragraphs")
 
+_HALVES = re.compile("[\ud800-\udfff]")
 _TEXT_SUFFIXES = {".txt", ".text", ".md", ".rst", ".jsonl", ""}
 
 
@@ -41,7 +42,7 @@ class Document:
     @cached_property
     def digest(self) -> int:
         """The first 64 bits of the SHA-256 of the text."""
-        digest = hashlib.sha256(self.text.encode("utf-8", "surrogatepass")).digest()
+        digest = hashlib.sha256(self.text.encode()).digest()
         return int.from_bytes(digest[:8], "little")
 
 
@@ -142,6 +143,8 @@ def _read(source: str, column: str) -> Iterator[tuple[str, str]]:
 
 
 def _cut(text: str, name: str, split: str) -> Iterator[Document]:
+    # Half a surrogate pair (from JSON escapes or a shell's raw bytes) is no character.
+    text = _HALVES.sub("\ufffd", text)
     if split == "lines":
         pieces: Iterable[str] = text.splitlines()
     elif split == "paragraphs":

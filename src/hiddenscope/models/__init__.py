@@ -9,7 +9,7 @@ from hiddenscope.models.loading import (
     describe,
     load,
 )
-from hiddenscope.models.structure import Structure, block_input, hidden_state, inspect
+from hiddenscope.models.structure import Structure, block_input, hidden_state, inspect, same_bits
 
 __all__ = [
     "DEMO",
@@ -23,4 +23,5 @@ __all__ = [
     "hidden_state",
     "inspect",
     "load",
+    "same_bits",
 ]

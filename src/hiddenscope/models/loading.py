@@ -101,6 +101,8 @@ def load(name: str, *, dtype: str | None = None, device: str = "cpu") -> LoadedM
             config=config,
             dtype=DTYPES[dtype] if dtype else "auto",
             use_safetensors=True,
+            # Reported to us by name, and refused below.
+            ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
     _check_weights(name, info)
@@ -228,7 +230,7 @@ def _check_folder(name: str, folder: Path) -> None:
 def _check_weights(name: str, info: dict[str, Any]) -> None:
     # A pooler stands behind the last block and is often left out of a checkpoint.
     missing = sorted(k for k in info["missing_keys"] if "pooler" not in k)
-    mismatched = sorted(str(k) for k in info.get("mismatched_keys", ()))
+    mismatched = sorted(k[0] for k in info["mismatched_keys"])
     broken = missing or mismatched
     if broken:
         what = "lacks" if missing else "has other shapes for"

@@ -196,7 +196,7 @@ class _Probe:
             self.after.clear()
         elif self.outputs and module is not self.model and isinstance(output, torch.Tensor):
             given = args[0] if args else next(iter(kwargs.values()), None)
-            if isinstance(given, torch.Tensor) and _same(given, self.outputs[-1]):
+            if isinstance(given, torch.Tensor) and same_bits(given, self.outputs[-1]):
                 self.after.append((module, output.clone()))
 
     def structure(self, name: str, found: str) -> Structure:
@@ -208,14 +208,14 @@ class _Probe:
             msg = f"{name} calls the same block several times, which is not supported yet"
             raise ModelError(msg)
         for i, (out, into) in enumerate(zip(self.outputs, self.inputs[1:], strict=False)):
-            if not _same(out, into):
+            if not same_bits(out, into):
                 msg = (
                     f"the blocks of {name} ({found}) are not one chain: block {i + 1} does not "
                     f"read what block {i} wrote, so its residual stream cannot be told"
                 )
                 raise ModelError(msg)
-        norm = next((m for m, out in self.after if _same(out, self.last)), None)
-        if norm is None and not _same(self.last, self.outputs[-1]):
+        norm = next((m for m, out in self.after if same_bits(out, self.last)), None)
+        if norm is None and not same_bits(self.last, self.outputs[-1]):
             msg = (
                 f"cannot tell how {name} makes its output from its last block: no module turns "
                 "the one into the other"
@@ -246,12 +246,16 @@ class _Probe:
             # The last entry may be the last block or the final norm; should they be equal
             # (a norm that changes nothing), it is what transformers ties: the output.
             tied = index == len(self.hf_states) - 1
-            matches = [s.name for s, x in zip(sites, states, strict=True) if _same(x, held)]
+            matches = [s.name for s, x in zip(sites, states, strict=True) if same_bits(x, held)]
             matches = [m for m in matches if m not in mapping]
             if matches:
                 mapping[matches[-1] if tied else matches[0]] = index
         return mapping
 
 
-def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.shape == b.shape and a.dtype == b.dtype and bool(torch.equal(a, b))
+def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two tensors are equal bit for bit, so that equal NaN are equal."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    a, b = (x.contiguous().view(torch.uint8) for x in (a, b))
+    return bool(torch.equal(a, b))

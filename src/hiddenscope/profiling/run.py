@@ -199,7 +199,7 @@ class _Loop:
             self.digest.update(document.digest.to_bytes(8, "little"))
         left = None if self.max_tokens is None else self.max_tokens - self._tokens()
         windows = list(corpus.limit_tokens(self.windower(shard), left))
-        size = sum(len(d.text.encode("utf-8", "surrogatepass")) for d in shard)
+        size = sum(len(d.text.encode()) for d in shard)
         in_shard = max(sum(len(w.ids) for w in windows), 1)
         before = self._tokens()
         self.recorder.state = self.recorder.state.sibling()

@@ -1,0 +1,362 @@
+"""The command line as a user meets it: what it writes, prints and refuses."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import tiny
+import torch
+from conftest import TEXT
+from safetensors.torch import load_file, save_file
+
+import hiddenscope as hs
+from hiddenscope.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in an empty folder, as the console script does."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def call(*arguments: object, stdin: bytes | None = None) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["hiddenscope", *map(str, arguments)])
+        if stdin is not None:
+            monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        capfd.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+class TestProfile:
+    def test_it_writes_a_profile_and_every_figure_and_ends_with_their_paths(
+        self, run: Run, tmp_path: Path
+    ) -> None:
+        code, out, _ = run("profile", "demo", "sample:article", "-o", "out")
+        assert code == 0
+        assert re.search(r"measured \d+ tokens in [\d.]+ s, [\d,]+ tokens/s", out)
+        kinds = ["histogram", "ridge", "depth", "scatter", "covariance", "r2", "wing", "outliers"]
+        expected = ["out/profile.nc", *(f"out/figures/{kind}.png" for kind in kinds)]
+        assert out.split()[-9:] == expected
+        assert all((tmp_path / path).stat().st_size for path in expected)
+        assert max(map(len, out.splitlines())) <= 80
+
+    def test_runs_get_new_folders_and_show_finds_the_newest(self, run: Run) -> None:
+        for text in (TEXT, TEXT[:90]):
+            assert run("profile", "demo", "-t", text, "--no-figures")[0] == 0
+        assert sorted(p.name for p in Path("hiddenscope-runs").iterdir()) == [
+            "demo-001",
+            "demo-002",
+        ]
+        code, out, _ = run("show", "--format", "json", "--view", "all")
+        assert code == 0
+        newest = hs.open("hiddenscope-runs/demo-002")
+        assert json.loads(out)["sites"][0]["tokens"] == sum(newest.tokens.values())
+
+    def test_options_reach_the_measurement(self, run: Run) -> None:
+        code, _, err = run(
+            *("profile", "demo", "-t", TEXT, "-t", "And then?", "-o", "out", "--no-figures"),
+            *("--sites", "embed,block.1*", "--window", 16, "--max-tokens", 40),
+            *("--batch-tokens", 32, "--dtype", "bfloat16", "--sample-mib", 0, "--view", "all"),
+        )
+        assert code == 0, err
+        p = hs.open("out")
+        assert p.sites == ["embed", *(f"block.{i}.resid_post" for i in (1, 10, 11))]
+        assert sum(p.tokens.values()) == 40
+        assert p.tokens["first"] == 3
+        assert set(p.manifest["model"]["state_dtype"].values()) == {"bfloat16"}
+
+    def test_standard_input_a_folder_and_jsonl_are_read(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "texts").mkdir()
+        (tmp_path / "texts" / "a.txt").write_text(TEXT, "utf-8")
+        (tmp_path / "rows.jsonl").write_text(json.dumps({"body": TEXT}) + "\n", "utf-8")
+        options = ("--no-figures", "-o")
+        for i, (source, more) in enumerate(
+            [("-", ()), ("texts", ()), ("rows.jsonl", ("--column", "body"))]
+        ):
+            assert run("profile", "demo", source, *more, *options, i, stdin=TEXT.encode())[0] == 0
+        assert hs.open("0").tokens == hs.open("1").tokens == hs.open("2").tokens
+        assert sum(hs.open("0").tokens.values()) > 30
+
+    def test_a_result_is_overwritten_only_by_force(self, run: Run) -> None:
+        assert run("profile", "demo", "-t", TEXT, "--no-figures", "-o", "out")[0] == 0
+        before = contents(Path("out"))
+        code, _, err = run("profile", "demo", "-t", "Other words here.", "-o", "out")
+        assert code == 2
+        assert "--force" in err
+        assert contents(Path("out")) == before
+        # A failing run under --force leaves the earlier result too.
+        assert run("profile", "demo", "none.txt", "-o", "out", "--force")[0] == 2
+        assert contents(Path("out")) == before
+        assert run("profile", "demo", "-t", "More.", "--no-figures", "-o", "out", "--force")[0] == 0
+        assert contents(Path("out")) != before
+
+    def test_nan_is_counted_and_warned_about(self, run: Run, tmp_path: Path) -> None:
+        model = tiny.make("gpt2")
+        with torch.no_grad():
+            model.wte.weight[5:2000] = torch.nan
+        tiny.save(model, tmp_path / "model")
+        code, out, _ = run("profile", "./model", "-t", TEXT, "-o", "out")
+        assert code == 0
+        assert "NaN or infinite" in out.replace("\n", " ")
+        assert not next(c for c in hs.open("out").checks if c["name"] == "finite")["passed"]
+
+
+def checkpoint_without(folder: Path, key: str) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights[key]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> dict[str, Path]:
+    """Folders and files that cannot be measured."""
+    made = tiny.save(tiny.make("llama"), tmp_path / "whole")
+    folders = {}
+    for name in ("tokenizer", "weights", "keys", "config"):
+        folders[name] = Path(shutil.copytree(made, tmp_path / f"no-{name}"))
+    for path in folders["tokenizer"].glob("tokenizer*"):
+        path.unlink()
+    (folders["weights"] / "model.safetensors").unlink()
+    checkpoint_without(folders["keys"], "layers.1.mlp.up_proj.weight")
+    (folders["config"] / "config.json").unlink()
+    files = {
+        "empty.txt": b"",
+        "latin.txt": "caf\u00e9 au lait".encode("latin-1"),
+        "bad.jsonl": b'{"text": "one"}\n{"text": \n',
+        "other.jsonl": b'{"body": "one"}\n',
+        "words.txt": TEXT.encode(),
+        "blank.txt": b"  \n ",
+    }
+    for name, data in files.items():
+        folders[name] = tmp_path / name
+        folders[name].write_bytes(data)
+    (tmp_path / "nothing").mkdir()
+    return folders
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["no-such-model-name"], "no-such-model-name.*'demo'"),
+        (["./no-such-folder"], "no model folder.*no-such-folder"),
+        (["no-tokenizer"], "no tokenizer files"),
+        (["no-weights"], r"no \*\.safetensors"),
+        (["no-keys"], "lacks weights.*layers.1.mlp.up_proj.weight"),
+        (["no-config"], "without config.json"),
+        (["words.txt"], "hiddenscope profile demo words.txt"),
+        (["demo", "missing.txt"], "no file or folder 'missing.txt'"),
+        (["demo", "empty.txt"], "'empty.txt' is empty"),
+        (["demo", "blank.txt"], "fewer than two tokens"),
+        (["demo", "nothing"], "folder 'nothing' holds no text files"),
+        (["demo", "latin.txt"], "latin.txt' is not UTF-8: byte 3 is 0xE9"),
+        (["demo", "bad.jsonl"], "bad.jsonl:2 is not JSON"),
+        (["demo", "other.jsonl"], "other.jsonl:1 has no column 'text'.*--column"),
+        (["demo", "sample:none"], "sample:mixed"),
+        (["demo", "-t", "a"], "fewer than two tokens"),
+        (["demo", "-t", ""], "fewer than two tokens|no text"),
+        (["demo", "--sites", "block.99.resid_post"], "no site matches 'block.99.resid_post'"),
+        (["demo", "--sites", "nonsense"], "'nonsense' is not a site"),
+        (["demo", "--view", "second"], "unknown view 'second'"),
+        (["demo", "--dtype", "float7"], "unknown dtype 'float7'"),
+        (["demo", "--device", "abacus"], "cannot use device 'abacus'"),
+        (["demo", "--window", "9999"], "longer than the model's context of 256"),
+        (["demo", "--window", "1"], "window must be at least"),
+        (["demo", "--batch-tokens", "0"], "batch_tokens must be at least"),
+        (["demo", "--max-tokens", "1"], "max_tokens must be at least"),
+        (["demo", "--sample-mib", "-1"], "at least 0 MiB"),
+        (["demo", "--split", "words"], "unknown split 'words'"),
+        (["demo", "--nonsense"], "No such option"),
+    ],
+    ids=lambda x: " ".join(x) if isinstance(x, list) else "",
+)
+def test_bad_input_is_refused_with_advice(
+    run: Run, broken: dict[str, Path], tmp_path: Path, arguments: list[str], says: str
+) -> None:
+    assert broken
+    before = contents(tmp_path)
+    code, out, err = run("profile", *arguments)
+    assert code == 2
+    said = " ".join(err.split())
+    assert re.search(says, said), said
+    assert "Traceback" not in out + err
+    assert contents(tmp_path) == before
+    assert not Path("hiddenscope-runs").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_refused(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("here")
+    code, _, err = run("profile", "demo", "-o", "file/out")
+    assert code == 2
+    assert "cannot write into" in err
+    assert (tmp_path / "file").read_text() == "here"
+
+
+class TestShow:
+    def test_the_table_names_every_site_and_the_checks(self, run: Run, profile_file: Path) -> None:
+        code, out, _ = run("show", profile_file)
+        assert code == 0
+        p = hs.open(profile_file)
+        for site in p.sites:
+            assert site.replace(".resid_post", "") in out
+        for check in p.checks:
+            assert check["name"] in out
+        assert max(map(len, out.splitlines())) <= 80
+        assert set(out) & set("▁▂▃▄▅▆▇█")
+
+    def test_csv_and_json_hold_the_table(self, run: Run, profile_file: Path) -> None:
+        table = hs.open(profile_file).moments("all")
+        _, text, _ = run("show", profile_file, "--format", "csv", "--view", "all")
+        rows = list(csv.DictReader(io.StringIO(text)))
+        assert [r["site"] for r in rows] == list(table.index)
+        assert [float(r["std"]) for r in rows] == pytest.approx(list(table["std"]))
+        _, text, _ = run("show", profile_file, "--format", "json", "--view", "all")
+        assert [r["std"] for r in json.loads(text)["sites"]] == pytest.approx(list(table["std"]))
+
+    @pytest.mark.parametrize(
+        ("make", "says"),
+        [
+            (lambda whole: b"words", "not a"),
+            (lambda whole: b"", "not a"),
+            (lambda whole: whole[: len(whole) // 2], "not a whole"),
+            (lambda whole: whole[:-100], "not a whole"),
+        ],
+        ids=["not a profile", "empty", "half", "almost whole"],
+    )
+    def test_what_is_not_a_profile_is_refused(
+        self,
+        run: Run,
+        profile_file: Path,
+        tmp_path: Path,
+        make: Callable[[bytes], bytes],
+        says: str,
+    ) -> None:
+        path = tmp_path / "profile.nc"
+        path.write_bytes(make(profile_file.read_bytes()))
+        for command in (["show", path], ["plot", path, "depth"]):
+            code, _, err = run(*command)
+            assert code == 2
+            assert says in err
+            assert "Traceback" not in err
+
+    def test_where_there_is_no_profile_it_says_how_to_make_one(self, run: Run) -> None:
+        code, _, err = run("show")
+        assert code == 2
+        assert "hiddenscope profile" in err
+        code, _, err = run("show", "missing.nc")
+        assert code == 2
+        assert "missing.nc" in err
+
+    def test_an_unknown_view_and_format_are_refused(self, run: Run, profile_file: Path) -> None:
+        code, _, err = run("show", profile_file, "--view", "nobody")
+        assert code == 2
+        assert "unknown view" in err
+        assert run("show", profile_file, "--format", "xml")[0] == 2
+
+
+class TestPlot:
+    def test_it_draws_into_the_named_file(self, run: Run, profile_file: Path) -> None:
+        for kind, options, target in [
+            ("histogram", ("--bins", 30, "--view", "all"), "h.svg"),
+            ("ridge", ("--x", "raw", "--sites", "block.*"), "r.pdf"),
+            ("r2", ("--without", "3,7"), "r2.png"),
+        ]:
+            code, out, err = run("plot", profile_file, kind, *options, "-o", target)
+            assert code == 0, err
+            assert out.strip() == target
+            assert Path(target).stat().st_size
+
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            (["nonsense"], "no figure 'nonsense'"),
+            (["depth", "-o", "depth.gif"], "depth.gif"),
+            (["depth", "--bins", "3"], "no option 'bins'"),
+            (["histogram", "--bins", "0"], "bins"),
+            (["ridge", "--x", "furlongs"], "furlongs"),
+            (["r2", "--without", "three"], "channel numbers"),
+            (["r2", "--without", "99999"], "99999"),
+            (["depth", "--sites", "block.77.resid_post"], "no site matches"),
+            (["depth", "--view", "nobody"], "unknown view"),
+        ],
+        ids=lambda x: " ".join(x) if isinstance(x, list) else "",
+    )
+    def test_what_cannot_be_drawn_is_refused(
+        self, run: Run, profile_file: Path, tmp_path: Path, arguments: list[str], says: str
+    ) -> None:
+        code, _, err = run("plot", profile_file, *arguments)
+        assert code == 2
+        assert says in err
+        assert not list(tmp_path.iterdir())
+
+
+def test_version_help_and_module(run: Run) -> None:
+    assert run("--version")[1].strip() == f"hiddenscope {hs.__version__}"
+    code, out, _ = run("--help")
+    assert code == 0
+    assert {"profile", "show", "plot"} <= set(out.split())
+    done = subprocess.run(
+        [sys.executable, "-m", "hiddenscope", "--version"], capture_output=True, check=True
+    )
+    assert done.stdout.decode().strip() == f"hiddenscope {hs.__version__}"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['hiddenscope', '--help']\n"
+        "from hiddenscope.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'xarray', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_control_c_ends_cleanly(tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text(TEXT * 20_000, "utf-8")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hiddenscope", "profile", "demo", "long.txt"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ,
+    )
+    while not (tmp_path / "hiddenscope-runs").exists():
+        time.sleep(0.05)
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    # Interrupted inside an import, Python ends itself by the signal: 130 to a shell as well.
+    assert process.returncode in {130, -signal.SIGINT}, err
+    assert b"Traceback" not in err
+    assert b"interrupted" in err
+    assert not (tmp_path / "hiddenscope-runs").exists()

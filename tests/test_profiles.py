@@ -1,0 +1,232 @@
+"""The profile: its file, its tables, and what it does without torch."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from conftest import TEXT
+
+import hiddenscope as hs
+from hiddenscope.errors import OutputError, ProfileError, SiteError, ViewError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from hiddenscope.profiles import Profile
+
+METHODS: dict[str, Callable[[Profile], object]] = {
+    "moments": lambda p: p.moments(),
+    "channels": lambda p: p.channels("block.3.resid_post", view="all"),
+    "quantiles": lambda p: p.quantiles([0.001, 0.5, 0.999]),
+    "histogram": lambda p: p.histogram(bins=50, range=(-3, 3), view="all"),
+    "covariance": lambda p: p.covariance(view="all"),
+    "r2": lambda p: p.r2(),
+    "r2 within": lambda p: p.r2("within", without=[3, 4]),
+    "r2 channel": lambda p: p.r2("channel"),
+    "norms": lambda p: p.norms("linf"),
+    "positions": lambda p: p.positions("all"),
+    "sample": lambda p: p.sample("all", sites="embed"),
+    "extremes": lambda p: p.extremes("all"),
+    "loudest": lambda p: p.loudest(k=5),
+    "outliers": lambda p: p.outliers().channels,
+    "massive": lambda p: p.outliers("all").massive,
+    "wing": lambda p: p.wing(),
+    "caption": lambda p: p.caption(),
+    "tokens": lambda p: p.tokens,
+    "manifest": lambda p: p.manifest,
+    "checks": lambda p: p.checks,
+    "repr": repr,
+}
+
+
+def assert_equal(a: object, b: object) -> None:
+    if isinstance(a, pd.DataFrame):
+        pd.testing.assert_frame_equal(a, b)
+    elif isinstance(a, xr.DataArray | xr.Dataset):
+        xr.testing.assert_identical(a, b)
+    else:
+        assert a == b
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_answers_twice_and_after_open_alike(
+    name: str, demo_profile: Profile, profile_file: Path
+) -> None:
+    first = METHODS[name](demo_profile)
+    assert_equal(METHODS[name](demo_profile), first)
+    opened = hs.open(profile_file)
+    assert_equal(METHODS[name](opened), first)
+    assert_equal(METHODS[name](opened), first)
+
+
+def test_the_public_names_are_there() -> None:
+    for name in hs.__all__:
+        assert getattr(hs, name) is getattr(hs, name)
+    assert set(hs.__all__) <= set(dir(hs))
+    with pytest.raises(AttributeError, match="nonsense"):
+        hs.nonsense  # noqa: B018
+
+
+class TestFile:
+    def test_every_variable_says_what_it_is(self, demo_profile: Profile) -> None:
+        groups = "grid moments cross norms positions extremes sample"
+        assert set(demo_profile.stream.children) == set(groups.split())
+        for group in demo_profile.stream.children.values():
+            for name, values in group.data_vars.items():
+                assert {"long_name", "units"} <= values.attrs.keys(), name
+
+    def test_it_survives_the_round_trip(self, demo_profile: Profile, profile_file: Path) -> None:
+        opened = hs.open(profile_file)
+        for group in demo_profile.stream.children.values():
+            xr.testing.assert_equal(opened.stream[group.name].to_dataset(), group.to_dataset())
+        with h5py.File(profile_file) as file:
+            assert file["residual/grid/count"].compression
+        assert hs.open(profile_file.parent).manifest == demo_profile.manifest
+
+    def test_strings_are_fit_for_any_reader(self, tmp_path: Path) -> None:
+        p = hs.profile("demo", text=["a\x00b \ud800 c and so on", "naïve 日本 🙂 text"])
+        same = hs.open(p.save(tmp_path / "p.nc"))
+        assert not any("\x00" in piece for piece in same.sample("all")["piece"].values)
+
+    def test_a_failed_save_leaves_the_earlier_file(
+        self, demo_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = demo_profile.save(tmp_path / "p.nc")
+        before = path.read_bytes()
+
+        def fail(*_: object, **__: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(xr.DataTree, "to_netcdf", fail)
+        with pytest.raises(OutputError, match="No space left"):
+            demo_profile.save(path)
+        assert path.read_bytes() == before
+        assert [p.name for p in tmp_path.iterdir()] == ["p.nc"]
+
+    def test_a_newer_schema_is_refused_and_says_so(
+        self, profile_file: Path, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "newer.nc"
+        shutil.copy(profile_file, path)
+        with h5py.File(path, "r+") as file:
+            file.attrs["schema_version"] = 999
+        with pytest.raises(ProfileError, match=r"999.*upgrade"):
+            hs.open(path)
+
+    def test_another_netcdf_file_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "other.nc"
+        xr.Dataset({"x": ("y", np.arange(3))}).to_netcdf(path, engine="h5netcdf")
+        with pytest.raises(ProfileError, match="not a"):
+            hs.open(path)
+
+
+def test_a_saved_profile_opens_reads_and_plots_without_torch(
+    profile_file: Path, tmp_path: Path
+) -> None:
+    code = f"""
+import sys
+for name in ("torch", "transformers"):
+    sys.modules[name] = None
+import hiddenscope as hs
+p = hs.open({str(profile_file)!r})
+p.moments(), p.quantiles(0.5), p.r2(), p.outliers(), p.extremes(), p.sample(), p.norms()
+p.save({str(tmp_path / "again.nc")!r})
+for kind in dir(p.plot):
+    getattr(p.plot, kind)()
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=tmp_path)
+
+
+class TestNumbers:
+    def test_views_add_up_to_the_whole(self, demo_profile: Profile) -> None:
+        whole, rest, first = (demo_profile.moments(v) for v in ("all", "rest", "first"))
+        assert (whole["tokens"] == rest["tokens"] + first["tokens"]).all()
+        assert (whole["max"] == np.maximum(rest["max"], first["max"])).all()
+        both = demo_profile.moments("first+regular+special")
+        pd.testing.assert_frame_equal(both, whole)
+
+    def test_the_first_token_of_every_window_is_left_out_by_default(
+        self, demo_profile: Profile
+    ) -> None:
+        assert demo_profile.tokens["first"] == demo_profile.manifest["corpus"]["windows"]
+        assert "first tokens left out" in demo_profile.caption()
+
+    def test_a_histogram_counts_every_value_once(self, demo_profile: Profile) -> None:
+        h = demo_profile.histogram(bins=40, view="all")
+        tokens = sum(demo_profile.tokens.values())
+        assert (h.sum("bin") == tokens * 128).all()
+
+    def test_r2_without_channels_is_that_of_the_others(self) -> None:
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(2, 50, 6)).astype(np.float32)
+        y = (x + rng.normal(size=x.shape)).astype(np.float32)
+        x[..., 2] *= 100
+        p = hs.from_states({"embed": x, "block.0.resid_post": y}, causal=False)
+        kept = [0, 1, 3, 4, 5]
+        expected = np.corrcoef(x[..., kept].ravel(), y[..., kept].ravel())[0, 1] ** 2
+        assert float(p.r2(without=[2])[0, 1]) == pytest.approx(expected, abs=1e-12)
+        by_channel = p.r2("channel")
+        for c in range(6):
+            expected = np.corrcoef(x[..., c].ravel(), y[..., c].ravel())[0, 1] ** 2
+            found = by_channel.isel(channel=c).sel(site_a="embed", site_b="block.0.resid_post")
+            assert float(found) == pytest.approx(expected, abs=1e-12)
+
+    def test_outliers_follow_both_criteria(self) -> None:
+        rng = np.random.default_rng(1)
+        x = rng.normal(size=(1, 200, 8)).astype(np.float32) * 0.1
+        x[0, :, 5] += 8
+        x[0, 40, 3] = 500
+        sites = {f"block.{i}.resid_post": x for i in range(4)}
+        found = hs.from_states(sites, causal=False).outliers()
+        assert found.channels.index.tolist() == [5] or found.channels["channel"].tolist() == [5]
+        assert len(found.massive) == 4
+        assert set(found.massive["channel"]) == {3}
+
+    @pytest.mark.parametrize(
+        ("ask", "error"),
+        [
+            (lambda p: p.moments("nobody"), ViewError),
+            (lambda p: p.channels("block.99.resid_post"), SiteError),
+            (lambda p: p.quantiles(1.5), hs.HiddenscopeError),
+            (lambda p: p.histogram(bins=0), hs.HiddenscopeError),
+            (lambda p: p.histogram(range=(1, -1)), hs.HiddenscopeError),
+            (lambda p: p.r2("nonsense"), hs.HiddenscopeError),
+            (lambda p: p.r2(without=[9999]), hs.HiddenscopeError),
+            (lambda p: p.norms("l7"), hs.HiddenscopeError),
+            (lambda p: p.plot.nonsense, AttributeError),
+        ],
+    )
+    def test_what_cannot_be_answered_is_refused(
+        self, demo_profile: Profile, ask: Callable[[Profile], object], error: type[Exception]
+    ) -> None:
+        with pytest.raises(error):
+            ask(demo_profile)
+
+    def test_r2_is_nan_where_nothing_varies(self) -> None:
+        x = np.random.default_rng(0).normal(size=(1, 20, 4)).astype(np.float32)
+        with pytest.warns(hs.HiddenscopeWarning, match="resolution"):
+            p = hs.from_states(
+                {"embed": np.full_like(x, 3.1), "block.0.resid_post": x}, causal=False
+            )
+        r2 = p.r2().values
+        assert np.isnan(r2[0]).all()
+        assert r2[1, 1] == 1
+
+
+def test_many_documents_are_measured_in_shards_like_in_one() -> None:
+    texts = [f"{i}. {TEXT}" for i in range(9)]
+    one, many = (
+        hs.profile("demo", text=texts, batch_tokens=64, shard_bytes=n) for n in (10**6, 200)
+    )
+    assert many.manifest["corpus"]["shards"] > one.manifest["corpus"]["shards"] == 1
+    assert one.tokens == many.tokens
+    np.testing.assert_allclose(one.r2(), many.r2(), atol=1e-5)
