@@ -132,6 +132,17 @@ def label_sites(
             t.replace(" ", "\n") if s in SET_OFF else t
             for t, s in zip(texts, where.sites, strict=True)
         ]
+
+    def extent(i: int) -> float:
+        flat = across and not turned and (upright or where.sites[i] not in SET_OFF)
+        return max(text_width(line, size) for line in texts[i].split("\n")) if flat else size
+
+    def clear(i: int, j: int) -> bool:
+        apart = abs(float(where.at[i] - where.at[j])) * per_unit
+        return apart >= (extent(i) + extent(j)) / 2 + 0.15 * size
+
+    words = [i for i in shown if where.sites[i] in SET_OFF]
+    shown = [i for i in shown if i in words or all(clear(i, j) for j in words)]
     axis.set_ticks([float(where.at[i]) for i in shown], [texts[i] for i in shown], fontsize=size)
     if not across:
         return

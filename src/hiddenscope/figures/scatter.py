@@ -105,6 +105,7 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
             top.tick_params(labelbottom=False)
         else:
             top.set_xlabel("token index in its window")
+            top.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     return figure
 
 
