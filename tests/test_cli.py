@@ -150,7 +150,7 @@ def broken(tmp_path: Path) -> dict[str, Path]:
     (folders["config"] / "config.json").unlink()
     files = {
         "empty.txt": b"",
-        "latin.txt": "caf\u00e9 au lait".encode("latin-1"),
+        "latin.txt": "an \u00fcbermensch".encode("latin-1"),
         "bad.jsonl": b'{"text": "one"}\n{"text": \n',
         "other.jsonl": b'{"body": "one"}\n',
         "words.txt": TEXT.encode(),
@@ -177,7 +177,7 @@ def broken(tmp_path: Path) -> dict[str, Path]:
         (["demo", "empty.txt"], "'empty.txt' is empty"),
         (["demo", "blank.txt"], "fewer than two tokens"),
         (["demo", "nothing"], "folder 'nothing' holds no text files"),
-        (["demo", "latin.txt"], "latin.txt' is not UTF-8: byte 3 is 0xE9"),
+        (["demo", "latin.txt"], "latin.txt' is not UTF-8: byte 3 is 0xFC"),
         (["demo", "bad.jsonl"], "bad.jsonl:2 is not JSON"),
         (["demo", "other.jsonl"], "other.jsonl:1 has no column 'text'.*--column"),
         (["demo", "sample:none"], "sample:mixed"),
