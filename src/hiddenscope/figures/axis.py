@@ -133,9 +133,13 @@ def label_sites(
             for t, s in zip(texts, where.sites, strict=True)
         ]
 
+    def stands(i: int) -> bool:
+        return turned or (not upright and where.sites[i] in SET_OFF)
+
     def extent(i: int) -> float:
-        flat = across and not turned and (upright or where.sites[i] not in SET_OFF)
-        return max(text_width(line, size) for line in texts[i].split("\n")) if flat else size
+        if not across or stands(i):
+            return size
+        return max(text_width(line, size) for line in texts[i].split("\n"))
 
     def clear(i: int, j: int) -> bool:
         apart = abs(float(where.at[i] - where.at[j])) * per_unit
@@ -147,7 +151,7 @@ def label_sites(
     if not across:
         return
     for i, text in zip(shown, axis.get_ticklabels(), strict=True):
-        if turned or (not upright and where.sites[i] in SET_OFF):
+        if stands(i):
             text.set_rotation(90)
 
 

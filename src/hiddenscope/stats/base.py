@@ -111,8 +111,7 @@ class CountAccumulator(Accumulator):
 
 def _add_up(parts: Sequence[State]) -> State:
     cell, count = (np.concatenate([p[key] for p in parts]) for key in ("cell", "count"))
-    order = np.argsort(cell, kind="stable")
-    cells, starts = np.unique(cell[order], return_index=True)
-    if not len(cells):
-        return {"cell": cell, "count": count}
-    return {"cell": cells, "count": np.add.reduceat(count[order], starts)}
+    cells, place = np.unique(cell, return_inverse=True)
+    counts = np.zeros(len(cells), np.int64)
+    np.add.at(counts, place, count)
+    return {"cell": cells, "count": counts}
