@@ -19,6 +19,7 @@ from hiddenscope.models import load
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from hiddenscope.models import LoadedModel
     from hiddenscope.profiles import Profile
 
 IDS = torch.tensor([[11, 12, 13, 14, 15, 16], [21, 22, 23, 24, 0, 0]])
@@ -264,3 +265,17 @@ class TestProfileFunction:
         assert steps[0].tokens == 0
         assert steps[-1].tokens == sum(p.tokens.values())
         assert steps[-1].done == steps[-1].total == 4 * len(TEXT)
+
+
+def test_a_document_is_the_same_however_it_is_padded(demo: LoadedModel) -> None:
+    ids = demo.tokenizer(TEXT, return_tensors="pt")["input_ids"]
+
+    def hashes(padding: int) -> list[int]:
+        padded = torch.nn.functional.pad(ids, (0, padding))
+        mask = torch.nn.functional.pad(torch.ones_like(ids), (0, padding))
+        with hs.record(demo.model, tokenizer=demo.tokenizer) as recorder, torch.no_grad():
+            demo.model(input_ids=padded, attention_mask=mask)
+        sample = next(p for p in recorder.state.parts if p.name == "sample")
+        return sample.arrays["token_hash"].tolist()
+
+    assert hashes(0) == hashes(5)

@@ -30,6 +30,17 @@ ARCHITECTURES: dict[str, dict[str, object]] = {
     "qwen3": _LIKE_LLAMA,
     "gemma2": _LIKE_LLAMA | {"sliding_window": 16},
     "gpt_neox": {k: v for k, v in _LIKE_LLAMA.items() if "key_value" not in k},
+    "jamba": {
+        **{
+            k: v for k, v in _LIKE_LLAMA.items() if k not in {"head_dim", "max_position_embeddings"}
+        },
+        "num_experts": 2,
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "use_mamba_kernels": False,
+        "mamba_d_state": 4,
+        "mamba_dt_rank": 4,
+    },
     "bert": {k: v for k, v in _LIKE_LLAMA.items() if k not in {"num_key_value_heads", "head_dim"}},
 }
 

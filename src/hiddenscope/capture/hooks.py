@@ -70,9 +70,9 @@ class Capture:
                 hook(structure.blocks[0].register_forward_pre_hook(self._embed, with_kwargs=True))
             for i, block in enumerate(structure.blocks):
                 if (name := f"block.{i}.resid_post") in names:
-                    hook(block.register_forward_hook(self._output(name)))
+                    hook(block.register_forward_hook(self._output(name, structure.output_index[i])))
             if "final_norm" in names and structure.final_norm is not None:
-                hook(structure.final_norm.register_forward_hook(self._output("final_norm")))
+                hook(structure.final_norm.register_forward_hook(self._output("final_norm", 0)))
             hook(self.model.register_forward_hook(self._finish))
         except BaseException:
             self._remove()
@@ -124,9 +124,9 @@ class Capture:
     def _embed(self, _: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._hand_over("embed", block_input(args, kwargs))
 
-    def _output(self, name: str) -> Callable[[torch.nn.Module, tuple[Any, ...], Any], None]:
-        index = 0 if name == "final_norm" else self.structure.output_index
-
+    def _output(
+        self, name: str, index: int
+    ) -> Callable[[torch.nn.Module, tuple[Any, ...], Any], None]:
         def hook(_: torch.nn.Module, __: tuple[Any, ...], output: Any) -> None:
             self._hand_over(name, hidden_state(output, index))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -86,14 +87,17 @@ def load(name: str, *, dtype: str | None = None, device: str = "cpu") -> LoadedM
         raise ModelError(msg)
     _check_device(device)
     folder = _local_folder(name)
+    # Where the hub cannot be asked, what is cached is all there is.
+    where: dict[str, Any] = {}
     if folder is None:
-        _check_reachable(name)
+        where = {"local_files_only": not _reachable(name)}
     else:
         _check_folder(name, folder)
     source = str(folder) if folder else name
     with _quiet():
-        config = _attempt(name, AutoConfig.from_pretrained, source)
-        tokenizer = _attempt(name, AutoTokenizer.from_pretrained, source)
+        config = _attempt(name, AutoConfig.from_pretrained, source, **where)
+        tokenizer = _attempt(name, AutoTokenizer.from_pretrained, source, **where)
+        _check_tokenizer(name, tokenizer)
         model, info = _attempt(
             name,
             AutoModel.from_pretrained,
@@ -104,14 +108,17 @@ def load(name: str, *, dtype: str | None = None, device: str = "cpu") -> LoadedM
             # Reported to us by name, and refused below.
             ignore_mismatched_sizes=True,
             output_loading_info=True,
+            **where,
         )
     _check_weights(name, info)
     model.eval().requires_grad_(False).to(device)
+    revision = getattr(config, "_commit_hash", None)
+    files_at = folder or _snapshot(name, revision)
     identity = {
         "id": name,
         "source": "embedded" if name == DEMO else "folder" if folder else "hub",
-        "revision": getattr(config, "_commit_hash", None),
-        "checkpoint_sha256": _digest(folder) if folder else None,
+        "revision": revision,
+        "checkpoint_sha256": _digest(files_at) if files_at else None,
     }
     label = folder.resolve().name if folder and name != DEMO else name
     return LoadedModel(model, tokenizer, label, identity)
@@ -154,7 +161,7 @@ def context_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | 
         if is_table and module.padding_idx is not None:
             limits.append(int(module.num_embeddings) - module.padding_idx - 1)
     # Tokenizers without a limit declare one of about 10³⁰.
-    if tokenizer is not None and tokenizer.model_max_length < 1 << 30:
+    if tokenizer is not None and 0 < tokenizer.model_max_length < 1 << 30:
         limits.append(int(tokenizer.model_max_length))
     return min(limits) if limits else None
 
@@ -180,12 +187,18 @@ def _local_folder(name: str) -> Path | None:
     if name == DEMO:
         return Path(str(files("hiddenscope") / "assets" / "demo"))
     path = Path(name)
-    if path.is_dir():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except (OSError, ValueError) as error:
+        msg = f"{name[:60]!r}… is no model's name ({error}): for a text use --text"
+        raise ModelError(msg) from error
+    if is_folder:
         return path
-    if path.is_file():
+    if is_file or name.startswith("sample:"):
+        what = "a file" if is_file else "a text"
         msg = (
-            f"{name!r} is a file, but the first argument is the model: "
-            f"say `hiddenscope profile demo {name}`"
+            f"{name!r} is {what}, but the first argument is the model: "
+            f"say `hiddenscope profile demo {shlex.quote(name)}`"
         )
         raise ModelError(msg)
     if name.startswith(("/", "./", "../", "~")) or not name.strip():
@@ -194,23 +207,45 @@ def _local_folder(name: str) -> Path | None:
     return None
 
 
-def _check_reachable(name: str) -> None:
-    """Ask once: transformers would go on asking for half a minute where there is no network."""
+def _reachable(name: str) -> bool:
+    """Ask the hub once: transformers would go on asking for minutes where there is no network."""
+    cached = None
     try:
-        if isinstance(try_to_load_from_cache(name, "config.json"), str):
-            return
+        cached = try_to_load_from_cache(name, "config.json")
         get_hf_file_metadata(hf_hub_url(name, "config.json"))
     except HfHubHTTPError:
         # The hub answered; what is wrong with the name is said best by transformers.
-        return
+        return True
     except Exception as error:
+        if isinstance(cached, str):
+            return False
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise _not_loaded(name, reason) from error
+    return True
+
+
+def _snapshot(name: str, revision: str | None) -> Path | None:
+    """Return the folder of the cache that a hub model was loaded from."""
+    cached = try_to_load_from_cache(name, "config.json", revision=revision)
+    return Path(cached).parent if isinstance(cached, str) else None
+
+
+def _check_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    # Where the files are missing, transformers makes a tokenizer that knows special tokens only.
+    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
+        msg = (
+            f"{name!r} comes without a vocabulary: its tokenizer files are missing or empty; load "
+            "model and tokenizer yourself and call hiddenscope.profile(model, tokenizer=...)"
+        )
+        raise ModelError(msg)
 
 
 def _check_folder(name: str, folder: Path) -> None:
     if not (folder / "config.json").is_file():
-        msg = f"{name!r} is a folder without config.json: point at a folder saved by transformers"
+        msg = (
+            f"{name!r} is a folder without config.json: point at a folder saved by transformers; "
+            f"if it holds texts, say `hiddenscope profile demo {shlex.quote(name)}`"
+        )
         raise ModelError(msg)
     if not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
         msg = (
@@ -244,7 +279,8 @@ def _check_weights(name: str, info: dict[str, Any]) -> None:
 
 def _check_device(device: str) -> None:
     try:
-        torch.empty(0, device=device)
+        # Reading it back shows that the device holds values, as "meta" does not.
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         first_line = str(error).splitlines()[0]
         msg = f"cannot use device {device!r} ({first_line}): choose 'cpu' or an available device"
@@ -254,8 +290,9 @@ def _check_device(device: str) -> None:
 def _attempt(name: str, load_part: Any, *args: Any, **kwargs: Any) -> Any:
     try:
         return load_part(*args, **kwargs)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:
+        # Whatever a broken file or configuration makes transformers raise is the input's fault.
+        reason = " ".join(str(error).split()) or type(error).__name__
         reason = reason if len(reason) <= 300 else reason[:300] + "…"
         raise _not_loaded(name, reason) from error
 
@@ -269,7 +306,7 @@ def _not_loaded(name: str, reason: str) -> ModelError:
 
 def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
         digest.update(path.name.encode())
         with path.open("rb") as file:
             while block := file.read(1 << 22):

@@ -31,11 +31,13 @@ class Structure:
     blocks : tuple of Module
         In the order of calls.
     block_paths : tuple of str
-    output_index : int
-        Where in a block's output tuple the hidden state is.
-    final_norm : Module or None
-        What turns the last block's output into the model's output.
-    final_norm_path : str or None
+    output_index : tuple of int
+        Where in each block's output tuple the hidden state is.
+    output : Module or None
+        What turns the last block's output into the model's output; None where that is the same.
+    output_path : str or None
+    output_width : int
+        Channels of the model's output.
     width : int
         Channels of the residual stream.
     causal : bool
@@ -48,13 +50,22 @@ class Structure:
 
     blocks: tuple[torch.nn.Module, ...]
     block_paths: tuple[str, ...]
-    output_index: int
-    final_norm: torch.nn.Module | None
-    final_norm_path: str | None
+    output_index: tuple[int, ...]
+    output: torch.nn.Module | None
+    output_path: str | None
+    output_width: int
     width: int
     causal: bool
     hf: dict[str, int]
     found: str
+
+    @property
+    def final_norm(self) -> torch.nn.Module | None:
+        """What follows the last block, a site where it keeps the residual stream's width.
+
+        A projection to another width (OPT 350m) is the model's output, but no site.
+        """
+        return self.output if self.output_width == self.width else None
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -100,9 +111,12 @@ def inspect(model: PreTrainedModel) -> Structure:
     if getattr(model.config, "is_encoder_decoder", False):
         msg = f"{name} is an encoder-decoder, which is not supported yet: use a decoder or encoder"
         raise ModelError(msg)
-    recorder, found = _declaration(model)
+    recorders, found = _declaration(model)
     candidates = {
-        module: path for path, module in model.named_modules() if _is_block(module, path, recorder)
+        module: (path, recorder.index)
+        for path, module in model.named_modules()
+        for recorder in recorders
+        if _is_block(module, path, recorder)
     }
     if not candidates:
         msg = (
@@ -110,28 +124,32 @@ def inspect(model: PreTrainedModel) -> Structure:
             "but the model holds none"
         )
         raise ModelError(msg)
-    probe = _Probe(model, candidates, recorder.index)
+    probe = _Probe(model, candidates)
     probe.run()
     return probe.structure(name, found)
 
 
-def _declaration(model: PreTrainedModel) -> tuple[OutputRecorder, str]:
+def _declaration(model: PreTrainedModel) -> tuple[list[OutputRecorder], str]:
     declared = (getattr(model, "_can_record_outputs", None) or {}).get("hidden_states")
-    if isinstance(declared, list):
-        declared = declared[0] if len(declared) == 1 else None
-    if declared is None:
+    if not declared:
         msg = (
             f"cannot find the blocks of {type(model).__name__}: its class does not declare what "
             "its hidden states are (_can_record_outputs), so nothing is measured rather than "
             "something guessed"
         )
         raise ModelError(msg)
+    # A hybrid declares several kinds of blocks (Jamba: attention and Mamba).
+    recorders = [_recorder(d) for d in (declared if isinstance(declared, list) else [declared])]
+    names = [str(r.target_class.__name__ if r.target_class else r.class_name) for r in recorders]
+    return recorders, ", ".join(names)
+
+
+def _recorder(declared: Any) -> OutputRecorder:
+    if isinstance(declared, OutputRecorder):
+        return declared
     if isinstance(declared, str):
-        declared = OutputRecorder(target_class=None, class_name=declared)
-    elif not isinstance(declared, OutputRecorder):
-        declared = OutputRecorder(target_class=declared)
-    target = declared.target_class.__name__ if declared.target_class else declared.class_name
-    return declared, str(target)
+        return OutputRecorder(target_class=None, class_name=declared)
+    return OutputRecorder(target_class=declared)
 
 
 def _is_block(module: torch.nn.Module, path: str, recorder: OutputRecorder) -> bool:
@@ -149,12 +167,10 @@ class _Probe:
     def __init__(
         self,
         model: PreTrainedModel,
-        candidates: dict[torch.nn.Module, str],
-        output_index: int,
+        candidates: dict[torch.nn.Module, tuple[str, int]],
     ) -> None:
         self.model = model
         self.candidates = candidates
-        self.output_index = output_index
         self.paths = {module: path for path, module in model.named_modules()}
         self.calls: list[torch.nn.Module] = []
         self.inputs: list[torch.Tensor] = []
@@ -178,6 +194,7 @@ class _Probe:
                     attention_mask=torch.ones_like(ids),
                     output_hidden_states=True,
                     return_dict=True,
+                    use_cache=False,
                 )
         finally:
             self.model.train(training)
@@ -192,7 +209,8 @@ class _Probe:
         if module in self.candidates:
             self.calls.append(module)
             self.inputs.append(block_input(args, kwargs).clone())
-            self.outputs.append(hidden_state(output, self.output_index).clone())
+            index = self.candidates[module][1]
+            self.outputs.append(hidden_state(output, index).clone())
             self.after.clear()
         elif self.outputs and module is not self.model and isinstance(output, torch.Tensor):
             given = args[0] if args else next(iter(kwargs.values()), None)
@@ -214,8 +232,8 @@ class _Probe:
                     f"read what block {i} wrote, so its residual stream cannot be told"
                 )
                 raise ModelError(msg)
-        norm = next((m for m, out in self.after if same_bits(out, self.last)), None)
-        if norm is None and not same_bits(self.last, self.outputs[-1]):
+        end = next((m for m, out in self.after if same_bits(out, self.last)), None)
+        if end is None and not same_bits(self.last, self.outputs[-1]):
             msg = (
                 f"cannot tell how {name} makes its output from its last block: no module turns "
                 "the one into the other"
@@ -223,20 +241,24 @@ class _Probe:
             raise ModelError(msg)
         return Structure(
             blocks=tuple(self.calls),
-            block_paths=tuple(self.candidates[m] for m in self.calls),
-            output_index=self.output_index,
-            final_norm=norm,
-            final_norm_path=self.paths[norm] if norm is not None else None,
+            block_paths=tuple(self.candidates[m][0] for m in self.calls),
+            output_index=tuple(self.candidates[m][1] for m in self.calls),
+            output=end,
+            output_path=self.paths[end] if end is not None else None,
+            output_width=int(self.last.shape[-1]),
             width=int(self.outputs[-1].shape[-1]),
             causal=self._causal(),
-            hf=self._hf(has_norm=norm is not None),
+            hf=self._hf(has_norm=end is not None),
             found=f"declared by transformers ({found})",
         )
 
     def _causal(self) -> bool:
-        # The rows differ in the last token alone: in a causal model nothing before it changes.
-        before = self.last[:, :-1].float()
-        return bool(torch.allclose(before[0], before[1], rtol=1e-3, atol=1e-5))
+        # The rows differ in the last token alone: in a causal model nothing before it changes,
+        # neither in the output nor, should that be NaN, in any block.
+        return all(
+            torch.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True)
+            for a, b in (x[:, :-1].float() for x in (*self.outputs, self.last))
+        )
 
     def _hf(self, *, has_norm: bool) -> dict[str, int]:
         sites = trunk(len(self.calls), final_norm=has_norm)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from hiddenscope.capture import Capture
+from hiddenscope.capture import Capture, Watch
 from hiddenscope.corpus import special_ids, stratify
 from hiddenscope.errors import CaptureError, InputError
 from hiddenscope.models import LoadedModel, Structure, adopt, describe, inspect
@@ -103,6 +103,7 @@ class Recorder:
         self._capture = Capture(
             loaded.model, self.structure, chosen, take=self._take, begin=self._begin, end=self._end
         )
+        self._watch: Watch | None = None
         self._expected: Tokens | None = None
         self._current: Tokens | None = None
         self._states: dict[str, torch.Tensor] = {}
@@ -118,6 +119,9 @@ class Recorder:
 
     def __enter__(self) -> Self:
         self._capture.__enter__()
+        # The first forward pass is checked as it is measured, whoever runs it.
+        if not self._watched:
+            self._watch = Watch(self.loaded.model, self.structure)
         return self
 
     def __exit__(
@@ -127,15 +131,17 @@ class Recorder:
         trace: TracebackType | None,
     ) -> None:
         self._capture.__exit__(kind, error, trace)
+        if self._watch is not None:
+            self._watch.remove()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Leave the forward passes inside uncounted."""
-        self._capture.__exit__(None, None, None)
+        self.__exit__(None, None, None)
         try:
             yield
         finally:
-            self._capture.__enter__()
+            self.__enter__()
 
     def expect(self, tokens: Tokens) -> None:
         """Say where the tokens of the next forward pass stand, instead of reading it off."""
@@ -168,7 +174,7 @@ class Recorder:
             "width": self.structure.width,
             "causal": self.structure.causal,
             "blocks_found": self.structure.found,
-            "final_norm": self.structure.final_norm_path,
+            "final_norm": self.structure.output_path if self.structure.final_norm else None,
         }
         manifest = {
             "model": model,
@@ -182,9 +188,13 @@ class Recorder:
             state,
             hf=self.structure.hf,
             manifest=manifest,
-            checks=self.checks,
+            checks=[*self._watched, *self.checks],
             tokenizer=self.loaded.tokenizer,
         )
+
+    @property
+    def _watched(self) -> list[Check]:
+        return self._watch.checks if self._watch is not None else []
 
     def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._states = {}
@@ -249,7 +259,10 @@ class Recorder:
             positions=positions,
             document=document,
             window=np.zeros(rows, np.int64),
-            digest=np.array([_row_digest(row) for row in known], np.uint64),
+            # Of the tokens alone: the same text is the same document however it is padded.
+            digest=np.array(
+                [_row_digest(row[kept]) for row, kept in zip(known, real, strict=True)], np.uint64
+            ),
         )
 
 

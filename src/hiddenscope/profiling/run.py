@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -216,6 +216,7 @@ class _Loop:
         model = self.recorder.loaded.model
         ids = torch.from_numpy(batch.input_ids).to(model.device)
         mask = torch.from_numpy(batch.attention_mask).to(model.device)
+        _check_ids(model, ids)
         if not self.recorder.checks:
             self.recorder.checks = self._verify(ids, mask)
         positions = np.broadcast_to(np.arange(ids.shape[1]), batch.input_ids.shape)
@@ -243,6 +244,17 @@ def run_forward(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor) -
     model(input_ids=ids, attention_mask=mask, use_cache=False)
 
 
+def _check_ids(model: PreTrainedModel, ids: torch.Tensor) -> None:
+    """Refuse tokens that the model does not know, before torch fails over them."""
+    known, largest = model.get_input_embeddings().num_embeddings, int(ids.max())
+    if largest >= known:
+        msg = (
+            f"the tokenizer made token {largest:,}, but the model knows {known:,} tokens: "
+            "they do not belong together"
+        )
+        raise InputError(msg)
+
+
 def _load(
     model: str | PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase | None,
@@ -253,7 +265,7 @@ def _load(
         loaded = load(model, dtype=dtype, device=device)
         if tokenizer is None:
             return loaded
-        return adopt(loaded.model, tokenizer, loaded.name)
+        return replace(loaded, tokenizer=tokenizer)
     if dtype is not None or device != "cpu":
         msg = "dtype and device are for models loaded by name: move the loaded model yourself"
         raise InputError(msg)
