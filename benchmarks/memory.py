@@ -8,6 +8,7 @@ The demo model, each size in a process of its own.
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import subprocess
 import sys
@@ -41,10 +42,13 @@ def main() -> None:
         return
     small, large = arguments.sizes
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "words.txt"
-        source.write_text(text(large), encoding="utf-8")
         peaks = []
         for tokens in (small, large):
+            # A corpus of its own size each, of documents of 500 words.
+            source = Path(folder) / f"{tokens}.jsonl"
+            with source.open("w", encoding="utf-8") as file:
+                for seed in range(-(-tokens // 500)):
+                    file.write(json.dumps({"text": text(500, seed)}) + "\n")
             command = [sys.executable, "-m", "benchmarks.memory", "--source", str(source)]
             command += ["--sizes", str(tokens), str(tokens)]
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout

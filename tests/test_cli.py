@@ -106,6 +106,53 @@ class TestProfile:
         assert hs.open("0").tokens == hs.open("1").tokens == hs.open("2").tokens
         assert sum(hs.open("0").tokens.values()) > 30
 
+    def test_text_of_any_bytes_is_measured(self, run: Run) -> None:
+        raw = os.fsdecode(b"caf\xe9 and more words")
+        assert run("profile", "demo", "-t", raw, "--no-figures", "-o", "out")[0] == 0
+        assert hs.open("out").manifest["command"][4] == "caf\ufffd and more words"
+
+    def test_force_leaves_no_figure_of_the_earlier_profile(self, run: Run) -> None:
+        (Path("out") / "figures").mkdir(parents=True)
+        for name in ("depth.png", "wing.svg", "mine.png"):
+            (Path("out") / "figures" / name).touch()
+        options = ("-t", TEXT, "--no-figures", "-o", "out", "--force")
+        assert run("profile", "demo", *options)[0] == 0
+        assert [p.name for p in (Path("out") / "figures").iterdir()] == ["mine.png"]
+
+    def test_runs_that_start_together_get_folders_of_their_own(self, tmp_path: Path) -> None:
+        from hiddenscope.cli import runs
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(tmp_path)
+            # Both look before either makes its folder.
+            patch.setattr(Path, "glob", lambda *_: iter(()))
+            with (
+                runs.folder_for(None, "demo", force=False) as a,
+                runs.folder_for(None, "demo", force=False) as b,
+            ):
+                assert a != b
+        assert not list(tmp_path.iterdir())
+
+    def test_interrupted_at_the_figures_it_says_what_is_written(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def stop(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("hiddenscope.figures.draw", stop)
+        code, _, err = run("profile", "demo", "-t", TEXT, "-o", "out")
+        assert code == 130
+        assert "profile.nc is written" in err
+        assert sum(hs.open("out").tokens.values()) > 30
+
+    def test_closed_standard_input_is_an_error(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("sys.stdin", None)
+        code, _, err = run("profile", "demo", "-")
+        assert code == 2
+        assert "closed" in err
+
     def test_a_result_is_overwritten_only_by_force(self, run: Run) -> None:
         assert run("profile", "demo", "-t", TEXT, "--no-figures", "-o", "out")[0] == 0
         before = contents(Path("out"))
@@ -155,6 +202,7 @@ def broken(tmp_path: Path) -> dict[str, Path]:
         "other.jsonl": b'{"body": "one"}\n',
         "words.txt": TEXT.encode(),
         "blank.txt": b"  \n ",
+        "deep.jsonl": b"[" * 200_000,
     }
     for name, data in files.items():
         folders[name] = tmp_path / name
@@ -193,6 +241,11 @@ def broken(tmp_path: Path) -> dict[str, Path]:
         (["demo", "--batch-tokens", "0"], "batch_tokens must be at least"),
         (["demo", "--max-tokens", "1"], "max_tokens must be at least"),
         (["demo", "--sample-mib", "-1"], "at least 0 MiB"),
+        (["demo", "--sample-mib", "inf"], "finite"),
+        (["demo", "some text " * 40], "--text"),
+        (["demo", "-t", "a b", "-o", "x" * 300], "choose another -o"),
+        (["demo", "missing.txt", "-o", "deep/er/est"], "no file or folder"),
+        (["demo", "deep.jsonl"], "deep.jsonl:1 is not JSON"),
         (["demo", "--split", "words"], "unknown split 'words'"),
         (["demo", "--nonsense"], "No such option"),
     ],

@@ -183,3 +183,26 @@ def test_batches_hold_every_window_once_sorted_stably_within_the_bound(
             np.testing.assert_array_equal(batch.strata[i] == PADDING, ~expected)
             np.testing.assert_array_equal(batch.input_ids[i, :n], np.arange(n) + 1)
         assert batch.tokens == sum(lengths[d] for d in batch.document)
+
+
+def test_windows_run_from_the_start_whatever_the_tokenizer_would_cut(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    def windows() -> list[list[int]]:
+        windower = corpus.Windower(tokenizer, 8, causal=True)
+        return [w.ids.tolist() for w in windower([corpus.Document(TEXT, "t")])]
+
+    right = windows()
+    tokenizer.truncation_side = "left"
+    try:
+        assert windows() == right
+        assert tokenizer.truncation_side == "left"
+    finally:
+        tokenizer.truncation_side = "right"
+    assert [i for ids in right for i in ids] == tokenizer(TEXT)["input_ids"]
+
+
+def test_upper_case_jsonl_is_jsonl(tmp_path: Path) -> None:
+    (tmp_path / "DATA.JSONL").write_text('{"body": "one"}\n', "utf-8")
+    found = list(corpus.documents([str(tmp_path / "DATA.JSONL")], column="body"))
+    assert [d.text for d in found] == ["one"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import shutil
 import subprocess
 import sys
@@ -11,11 +13,20 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import xarray as xr
 from conftest import TEXT
 
 import hiddenscope as hs
-from hiddenscope.errors import OutputError, ProfileError, SiteError, ViewError
+from hiddenscope.errors import (
+    FigureError,
+    InputError,
+    OutputError,
+    ProfileError,
+    SiteError,
+    ViewError,
+)
+from hiddenscope.profiles.files import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +92,7 @@ class TestFile:
         groups = "grid moments cross norms positions extremes sample"
         assert set(demo_profile.stream.children) == set(groups.split())
         for group in demo_profile.stream.children.values():
-            for name, values in group.data_vars.items():
+            for name, values in group.dataset.variables.items():
                 assert {"long_name", "units"} <= values.attrs.keys(), name
 
     def test_it_survives_the_round_trip(self, demo_profile: Profile, profile_file: Path) -> None:
@@ -95,6 +106,7 @@ class TestFile:
     def test_strings_are_fit_for_any_reader(self, tmp_path: Path) -> None:
         p = hs.profile("demo", text=["a\x00b \ud800 c and so on", "naïve 日本 🙂 text"])
         same = hs.open(p.save(tmp_path / "p.nc"))
+        assert clean("a\ud800b\0 \ud83d\ude42") == "a\ufffdb\u2400 \U0001f642"
         assert not any("\x00" in piece for piece in same.sample("all")["piece"].values)
 
     def test_a_failed_save_leaves_the_earlier_file(
@@ -127,6 +139,46 @@ class TestFile:
         xr.Dataset({"x": ("y", np.arange(3))}).to_netcdf(path, engine="h5netcdf")
         with pytest.raises(ProfileError, match="not a"):
             hs.open(path)
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (lambda file: file["residual/moments"].__delitem__("m2"), "lacks residual/moments/m2"),
+        (lambda file: file["residual"].__delitem__("norms"), "lacks the group residual/norms"),
+        (lambda file: file.attrs.__delitem__("manifest"), "manifest is missing"),
+        (lambda file: file.attrs.__setitem__("checks", "{["), "checks is missing or damaged"),
+    ],
+)
+def test_what_is_missing_is_named(
+    harm: Callable[[h5py.File], None], says: str, profile_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "harmed.nc"
+    shutil.copy(profile_file, path)
+    with h5py.File(path, "r+") as file:
+        harm(file)
+    with pytest.raises(ProfileError, match=says):
+        hs.open(path)
+
+
+@pytest.mark.parametrize("at", [96, 100, 200, 680])
+def test_a_damaged_head_is_one_line(
+    at: int, profile_file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = bytearray(profile_file.read_bytes())
+    data[at] ^= 0xFF
+    (tmp_path / "p.nc").write_bytes(data)
+    # Not every byte matters to whoever reads; whatever does is a clean refusal.
+    with contextlib.suppress(ProfileError):
+        hs.open(tmp_path / "p.nc")
+    gc.collect()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_zeros_have_no_magnitudes_to_draw() -> None:
+    p = hs.from_states({"embed": np.zeros((2, 5, 3), np.float32)}, mask=torch.ones(2, 5).bfloat16())
+    with pytest.raises(FigureError, match="is zero"):
+        p.plot.outliers()
 
 
 def test_a_saved_profile_opens_reads_and_plots_without_torch(
@@ -203,6 +255,7 @@ class TestNumbers:
             (lambda p: p.r2(without=[9999]), hs.HiddenscopeError),
             (lambda p: p.norms("l7"), hs.HiddenscopeError),
             (lambda p: p.plot.nonsense, AttributeError),
+            (lambda p: p.norms(q=[2]), InputError),
         ],
     )
     def test_what_cannot_be_answered_is_refused(
@@ -230,3 +283,23 @@ def test_many_documents_are_measured_in_shards_like_in_one() -> None:
     assert many.manifest["corpus"]["shards"] > one.manifest["corpus"]["shards"] == 1
     assert one.tokens == many.tokens
     np.testing.assert_allclose(one.r2(), many.r2(), atol=1e-5)
+
+
+def test_a_document_longer_than_a_shard_is_one_document() -> None:
+    texts = [TEXT, f"{TEXT} " * 6, TEXT[:60]]
+    whole, parts = (hs.profile("demo", text=texts, window=64, shard_bytes=n) for n in (10**6, 300))
+    a, b = whole.manifest["corpus"], parts.manifest["corpus"]
+    assert a["documents"] == b["documents"] == 3
+    assert a["documents_cut"] == b["documents_cut"] == 1
+    assert a["sha256"] == b["sha256"]
+    assert b["shards"] > 3
+    sample = parts.sample("all")
+    windows = {(int(d), int(w)) for d, w in zip(sample["document"], sample["window"], strict=True)}
+    assert {d for d, _ in windows} == {0, 1, 2}
+    assert len(windows) == b["windows"]
+
+
+def test_what_was_not_measured_is_not_counted() -> None:
+    corpus = hs.profile("demo", text=[TEXT] * 5, max_tokens=6).manifest["corpus"]
+    assert corpus["documents"] == corpus["windows"] == 1
+    assert sum(corpus["tokens"].values()) == 6

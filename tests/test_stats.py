@@ -490,7 +490,7 @@ def test_sample_keeps_a_short_text_whole_with_its_states_and_labels() -> None:
     assert data["passage"].values.tolist() == [1] * 62
     np.testing.assert_array_equal(data["position"], np.arange(62))
     np.testing.assert_array_equal(data["token_id"], plain.token_id)
-    np.testing.assert_array_equal(data["stratum_of"], plain.stratum)
+    np.testing.assert_array_equal(data["stratum"], np.array(STRATA)[plain.stratum])
     assert data["piece"].values.tolist() == [decode([i]) for i in plain.token_id]
     for i, site in enumerate(SITES):
         np.testing.assert_array_equal(data["state"][i], plain.values(site))
@@ -552,7 +552,7 @@ def test_a_sample_without_a_budget_still_shows_a_few_tokens_of_every_stratum(
     windows: list[Window], budget: int
 ) -> None:
     data = measure(Sample, windows, sample_tokens=budget).dataset(decode)
-    strata = np.bincount(data["stratum_of"].values, minlength=len(STRATA))
+    strata = np.array([(data["stratum"].values == s).sum() for s in STRATA])
     available = np.bincount(Plain(windows).stratum)
     assert (strata >= np.minimum(available, 16)).all()
     assert not data["passage"].any()

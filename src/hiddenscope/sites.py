@@ -106,6 +106,9 @@ def select_sites(
         A pattern matches no site.
     """
     parts = patterns.split(",") if isinstance(patterns, str) else list(patterns)
+    if not parts:
+        msg = "no sites were asked for: choose 'trunk', 'hf', 'all', a site or a pattern"
+        raise SiteError(msg)
     chosen: set[Site] = set()
     for part in (p.strip() for p in parts):
         if part in {"trunk", "all"}:

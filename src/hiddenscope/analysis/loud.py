@@ -170,7 +170,9 @@ def magnitudes(stream: xr.DataTree, view: str = "rest", top: int = 3) -> pd.Data
     for i, name in enumerate(names):
         found = table.loc[table["site"] == name, "value"].abs().to_numpy(np.float64)[:top]
         padded = np.concatenate([found, np.full(top - len(found), np.nan)])
-        rows[name] = [*padded, float(magnitude_quantiles(both[i], 0.5))]
+        # Read inside of a cell, a median of zeros would be above every value.
+        median = min(float(magnitude_quantiles(both[i], 0.5)), *found[:1], np.inf)
+        rows[name] = [*padded, median]
     columns = [*(f"top{i + 1}" for i in range(top)), "median"]
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     return frame.rename_axis(index="site")

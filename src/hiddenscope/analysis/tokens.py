@@ -61,10 +61,13 @@ def norms(
     Raises
     ------
     InputError, ViewError
-        `which` or the view is unknown.
+        `which` or the view is unknown; a probability is outside [0, 1].
     """
     if which not in NORMS:
         msg = f"unknown norm {which!r}: choose one of {', '.join(NORMS)}"
+        raise InputError(msg)
+    if not all(0 <= level <= 1 for level in q):
+        msg = f"quantiles are probabilities between 0 and 1, got {list(q)}"
         raise InputError(msg)
     k = strata_index(stream, view)
     counts = np.asarray(group(stream, "norms")[which].values)[:, k].sum(1)
@@ -129,14 +132,10 @@ def sample(
     data = group(stream, "sample")
     names = site_names(stream)
     chosen = choose_sites(stream, sites)
-    code = np.asarray(data["stratum_of"].values, np.int64)
-    keep = np.isin(code, strata_index(stream, view))
+    chosen_strata = [strata_names(stream)[k] for k in strata_index(stream, view)]
+    keep = np.isin(data["stratum"].values.astype(str), chosen_strata)
     held = data.isel(token=keep, site=[names.index(s) for s in chosen])
-    stratum = np.array(strata_names(stream), dtype=object)[code[keep]]
-    held = held.drop_vars("stratum_of").assign(
-        stratum=("token", stratum), passage=held["passage"].astype(bool)
-    )
-    return held.assign_attrs(view=view)
+    return held.assign(passage=held["passage"].astype(bool)).assign_attrs(view=view)
 
 
 def extremes(stream: xr.DataTree, view: str = "rest", site: str | None = None) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated
 
@@ -9,9 +10,8 @@ import typer
 
 from hiddenscope import __version__
 from hiddenscope.cli import plot, profile, show
+from hiddenscope.cli.runs import INTERRUPTED, Interrupted
 from hiddenscope.errors import HiddenscopeError
-
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="hiddenscope",
@@ -47,6 +47,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    # A run that is ended by the system cleans up as one that is ended by hand.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         app()
     except HiddenscopeError as error:
@@ -57,5 +59,8 @@ def main() -> None:
         # typer turns Ctrl-C into its exit code without a word.
         if isinstance(stopped, SystemExit) and stopped.code != INTERRUPTED:
             raise
-        typer.echo("interrupted: no result was written", err=True)
+        message = "interrupted: no result was written"
+        if isinstance(stopped, Interrupted):
+            message = stopped.message
+        typer.echo(message, err=True)
         raise SystemExit(INTERRUPTED) from None

@@ -76,11 +76,8 @@ def command(
     from hiddenscope.errors import HiddenscopeWarning
 
     strata.select(view)
-    folder = output if output is not None else runs.new_folder(model)
-    existed = folder.exists()
-    runs.check_folder(folder, force=force)
     console = Console(highlight=False)
-    try:
+    with runs.folder_for(output, model, force=force) as folder:
         from hiddenscope.profiling import profile
         from hiddenscope.sites import check_patterns
 
@@ -103,26 +100,20 @@ def command(
                 sample_mib=sample_mib,
                 progress=progress,
             )
-    except BaseException:
-        if not existed:
-            _remove_empty(folder)
-        raise
-    written = [made.save(folder / runs.PROFILE)]
+        written = [made.save(folder / runs.PROFILE)]
     from hiddenscope.cli.show import print_profile
 
-    print_profile(made, view, console)
-    if figures:
-        written += _draw(made, view, folder / "figures", console)
+    try:
+        runs.remove_figures(folder / "figures")
+        print_profile(made, view, console)
+        if figures:
+            written += _draw(made, view, folder / "figures", console)
+    except KeyboardInterrupt:
+        message = f"interrupted: {written[0]} is written, its figures are not complete"
+        raise runs.Interrupted(message) from None
     console.print()
     for path in written:
         console.print(str(path), soft_wrap=True, markup=False)
-
-
-def _remove_empty(folder: Path) -> None:
-    # A run that came to nothing leaves no empty folder behind.
-    for place in (folder, folder.parent if folder.parent == runs.RUNS else None):
-        if place is not None and place.is_dir() and not any(place.iterdir()):
-            place.rmdir()
 
 
 def _draw(made: Profile, view: str, folder: Path, console: Console) -> list[Path]:

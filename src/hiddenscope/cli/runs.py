@@ -3,43 +3,95 @@
 from __future__ import annotations
 
 import re
+import tempfile
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hiddenscope.errors import OutputError, ProfileError
+from hiddenscope.figures import KINDS, SUFFIXES
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+INTERRUPTED = 130
 RUNS = Path("hiddenscope-runs")
 PROFILE = "profile.nc"
 
 
-def new_folder(model: str) -> Path:
-    """Name a folder for a run that does not exist yet: ``hiddenscope-runs/demo-001``."""
-    stem = re.sub(r"[^\w.-]+", "-", Path(model).name).strip("-.") or "run"
-    taken = [
-        int(m[1])
-        for p in (RUNS.glob(f"{stem}-*") if RUNS.is_dir() else ())
-        if (m := re.fullmatch(rf"{re.escape(stem)}-(\d+)", p.name))
-    ]
-    return RUNS / f"{stem}-{max(taken, default=0) + 1:03d}"
+class Interrupted(SystemExit):
+    """Ctrl-C after a result was written; says what there is."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(INTERRUPTED)
+        self.message = message
 
 
-def check_folder(folder: Path, *, force: bool) -> None:
-    """Refuse a folder that holds a result or cannot be written, before anything is measured.
+@contextmanager
+def folder_for(output: Path | None, model: str, *, force: bool) -> Iterator[Path]:
+    """Make the folder of a run, before anything is measured; leave none behind that is empty.
+
+    Parameters
+    ----------
+    output : Path or None
+        By default a new one, ``hiddenscope-runs/demo-001``, that no other run has.
+    model : str
+        What the new folder is named after.
+    force : bool
+        Whether an earlier result may be there.
 
     Raises
     ------
     OutputError
+        It holds a result, or cannot be written.
     """
-    if (folder / PROFILE).exists() and not force:
-        msg = f"{str(folder)!r} holds a result already: choose another folder or add --force"
-        raise OutputError(msg)
+    folder = RUNS if output is None else output
     try:
+        made = [p for p in (folder, *folder.parents) if not p.exists()]
+        if (folder / PROFILE).exists() and not force:
+            msg = f"{str(folder)!r} holds a result already: choose another folder or add --force"
+            raise OutputError(msg)
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
+        if output is None:
+            folder = _claim(model)
+            made.insert(0, folder)
+        # Deleted at once: it only shows that files can be made here.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
-        msg = f"cannot write into {str(folder)!r}: {error.strerror or error}; choose another -o"
+        shown = str(folder) if len(str(folder)) <= 100 else f"{str(folder)[:100]}…"
+        msg = f"cannot write into {shown!r}: {error.strerror or error}; choose another -o"
         raise OutputError(msg) from error
+    try:
+        yield folder
+    finally:
+        for place in made:
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
+
+
+def _claim(model: str) -> Path:
+    """Make the next free folder; that it was made by us is what makes it ours."""
+    stem = re.sub(r"[^\w.-]+", "-", Path(model).name)[:60].strip("-.") or "run"
+    taken = [
+        int(m[1])
+        for p in RUNS.glob(f"{stem}-*")
+        if (m := re.fullmatch(rf"{re.escape(stem)}-(\d+)", p.name))
+    ]
+    for number in count(max(taken, default=0) + 1):
+        folder = RUNS / f"{stem}-{number:03d}"
+        with suppress(FileExistsError):
+            folder.mkdir()
+            break
+    return folder
+
+
+def remove_figures(folder: Path) -> None:
+    """Remove the figures of an earlier result, which are not of this profile."""
+    for kind in KINDS:
+        for suffix in SUFFIXES:
+            (folder / f"{kind}{suffix}").unlink(missing_ok=True)
 
 
 def find(profile: Path | None) -> Path:

@@ -18,8 +18,8 @@ def shards(
 ) -> Iterator[list[Document]]:
     """Group documents, in order, into shards of at most `shard_bytes` of UTF-8.
 
-    A document longer than a shard is cut at white space into documents of their own, so that
-    neither the tokenizer nor the memory ever holds more than a shard.
+    A document longer than a shard is cut at white space into parts, so that the tokenizer never
+    holds more than a shard. It stays one document, whose windows start anew with each part.
 
     Yields
     ------
@@ -44,14 +44,14 @@ def _fit(document: Document, limit: int) -> Iterator[Document]:
     if len(data) <= limit:
         yield document
         return
-    start, number = 0, 1
+    start, number = 0, 0
     while start < len(data):
         stop = min(start + limit, len(data))
         if stop < len(data):
             stop = _cut_before(data, start, stop)
         text = data[start:stop].decode()
         if text.strip():
-            yield Document(text, f"{document.name}#part{number}")
+            yield Document(text, document.name, part=number, whole=document.digest)
             number += 1
         start = stop
 

@@ -34,10 +34,16 @@ class Document:
     text : str
     name : str
         Where it came from, such as ``book.txt`` or ``rows.jsonl:12``.
+    part : int
+        Which part of a document that is longer than a shard; 0 for the first or only one.
+    whole : int, optional
+        The digest of the whole document that this is a part of.
     """
 
     text: str
     name: str
+    part: int = 0
+    whole: int | None = None
 
     @cached_property
     def digest(self) -> int:
@@ -132,10 +138,13 @@ def _read(source: str, column: str) -> Iterator[tuple[str, str]]:
             yield f"{source}#{number}", text
         return
     if source == STDIN:
+        if sys.stdin is None:
+            msg = "standard input (-) is closed: pipe a text into it"
+            raise SourceError(msg)
         yield "standard input", _decode(sys.stdin.buffer.read(), "standard input")
         return
     for path in _files(source):
-        if path.suffix == ".jsonl":
+        if path.suffix.lower() == ".jsonl":
             for number, text in _rows(path, column):
                 yield f"{path}:{number}", text
         else:
@@ -168,6 +177,15 @@ def _sample(source: str) -> Path:
 
 def _files(source: str) -> list[Path]:
     path = Path(source)
+    try:
+        path.stat()
+    except FileNotFoundError:
+        msg = f"there is no file or folder {source!r}: check the path, or use --text for a text"
+        raise SourceError(msg) from None
+    except (OSError, ValueError) as error:
+        shown = source if len(source) <= 60 else source[:60] + "…"
+        msg = f"cannot read {shown!r} ({_reason(error)}): check the path, or use --text for a text"
+        raise SourceError(msg) from error
     if path.is_dir():
         found = [
             p
@@ -181,20 +199,21 @@ def _files(source: str) -> list[Path]:
             msg = f"the folder {source!r} holds no text files (.txt, .md, .rst, .jsonl)"
             raise SourceError(msg)
         return found
-    if not path.exists():
-        msg = f"there is no file or folder {source!r}: check the path, or use --text for a text"
-        raise SourceError(msg)
     if path.is_file() and not path.stat().st_size:
         msg = f"the file {source!r} is empty"
         raise SourceError(msg)
     return [path]
 
 
+def _reason(error: OSError | ValueError) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
 def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        msg = f"cannot read {str(path)!r}: {error.strerror or error}"
+        msg = f"cannot read {str(path)!r}: {_reason(error)}"
         raise SourceError(msg) from error
 
 
@@ -213,7 +232,7 @@ def _rows(path: Path, column: str) -> Iterator[tuple[int, str]]:
     try:
         file = path.open("rb")
     except OSError as error:
-        msg = f"cannot read {str(path)!r}: {error.strerror or error}"
+        msg = f"cannot read {str(path)!r}: {_reason(error)}"
         raise SourceError(msg) from error
     with file:
         for number, line in enumerate(file, 1):
@@ -223,7 +242,7 @@ def _rows(path: Path, column: str) -> Iterator[tuple[int, str]]:
                 continue
             try:
                 row = json.loads(text)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 msg = f"{where} is not JSON ({error}): expected one object a line"
                 raise SourceError(msg) from error
             if not isinstance(row, dict) or column not in row:

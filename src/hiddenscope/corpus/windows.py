@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,9 @@ class Windower:
     Attributes
     ----------
     documents, cut, windows : int
-        Documents seen, documents longer than a window, windows made.
+        Documents begun, documents longer than a window, windows taken.
+    digest : hashlib object
+        SHA-256 over the digests of the documents begun.
     """
 
     def __init__(
@@ -110,31 +113,45 @@ class Windower:
         self.causal = causal
         self.special = special_ids(tokenizer)
         self.documents = self.cut = self.windows = 0
+        self.digest = hashlib.sha256()
+        self._number = 0
 
     def __call__(self, documents: Iterable[Document]) -> Iterator[Window]:
-        """Tokenize documents, in order, into windows."""
+        """Tokenize documents, in order, into windows.
+
+        What is counted is what is taken: whoever stops early has not seen the rest.
+        """
         for document in documents:
-            sequences = [np.array(ids, np.int64) for ids in self._tokenize(document.text) if ids]
-            index = self.documents
-            self.documents += 1
-            self.cut += len(sequences) > 1
-            self.windows += len(sequences)
-            for number, ids in enumerate(sequences):
+            if not document.part:
+                self.documents += 1
+                self._number = 0
+                whole = document.digest if document.whole is None else document.whole
+                self.digest.update(whole.to_bytes(8, "little"))
+            for ids in (np.array(ids, np.int64) for ids in self._tokenize(document.text) if ids):
+                self.windows += 1
+                self.cut += self._number == 1
                 strata = stratify(ids, np.arange(len(ids)), self.special, causal=self.causal)
-                yield Window(index, document.digest, number, ids, strata)
+                yield Window(self.documents - 1, document.digest, self._number, ids, strata)
+                self._number += 1
 
     def _tokenize(self, text: str) -> list[list[int]]:
         if self.length is None:
             return [self._call(text)]
         if not self.tokenizer.is_fast:
             return self._cut_ids(text, self.length)
-        encoded = self._call(
-            text,
-            truncation=True,
-            max_length=self.length,
-            stride=0,
-            return_overflowing_tokens=True,
-        )
+        side = self.tokenizer.truncation_side
+        # Windows run from the start of a document, whatever the tokenizer would cut away.
+        self.tokenizer.truncation_side = "right"
+        try:
+            encoded = self._call(
+                text,
+                truncation=True,
+                max_length=self.length,
+                stride=0,
+                return_overflowing_tokens=True,
+            )
+        finally:
+            self.tokenizer.truncation_side = side
         return list(encoded)
 
     def _call(self, text: str, **options: Any) -> Any:
@@ -152,13 +169,11 @@ class Windower:
 
 def limit_tokens(windows: Iterable[Window], tokens: int | None) -> Iterator[Window]:
     """Stop after a number of tokens; the last window is cut."""
+    if tokens is None:
+        yield from windows
+        return
     left = tokens
     for window in windows:
-        if left is None:
-            yield window
-            continue
-        if left <= 0:
-            return
         kept = window.ids[:left]
         left -= len(kept)
         yield (
@@ -168,3 +183,5 @@ def limit_tokens(windows: Iterable[Window], tokens: int | None) -> Iterator[Wind
                 window.document, window.digest, window.window, kept, window.strata[: len(kept)]
             )
         )
+        if left <= 0:
+            return

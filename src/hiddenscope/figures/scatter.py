@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.colors import LogNorm
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from hiddenscope import analysis
+from hiddenscope import analysis, strata
 from hiddenscope.analysis import drawn
 from hiddenscope.errors import FigureError
 from hiddenscope.figures.style import (
@@ -68,8 +69,10 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
     share = analysis.loudest(s.stream, view, len(LOUD))["share"]
     loud = share.index[share * s.channels >= FAIR].to_list()
     first = (sample["stratum"].values == "first").any()
+    held = analysis.tokens(s.stream)
+    whole = tokens == sum(held[k] for k in strata.select(view, tuple(held)))
     caption = s.caption(
-        f"{'all' if short else 'a sample of'} {tokens:,} tokens" if not short else "",
+        "" if whole else f"a sample of {tokens:,} tokens",
         "numbers: the loudest channels" if loud else "",
         "black: first tokens" if first else "",
         "" if short else "colour: number of values, logarithmic",
@@ -143,10 +146,13 @@ def _by_token(axes: Axes, sample: xr.Dataset, site: str, loud: list[int], *, poi
             state[first].ravel(),
             ".",
             color=FIRST_TOKEN,
-            markersize=1.8,
+            markersize=1.8 if points else 2.6,
             markeredgewidth=0,
             rasterized=True,
         )
+    if not points:
+        # Room for the first tokens, which would stand on the axis.
+        axes.set_xlim(-0.04 * (x.max() + 1), 1.02 * (x.max() + 1))
     _range(axes, state)
 
 
@@ -182,6 +188,7 @@ def _by_channel(
             rasterized=True,
         )
     _range(axes, state)
+    numbered: list[tuple[int, bool]] = []
     for channel, colour in zip(loud, LOUD, strict=False):
         values = state[:, channel]
         values = values[np.isfinite(values)]
@@ -196,17 +203,22 @@ def _by_channel(
                 markersize=2.6,
                 markeredgewidth=0,
             )
-        up = values.max() > -values.min()
+        up = bool(values.max() > -values.min())
+        # Numbers of neighbours on one side stand in rows above one another.
+        near = [x for x, side in numbered if side == up and abs(x - channel) < 0.1 * state.shape[1]]
+        numbered.append((channel, up))
+        offset = 2 + (CELL + 1) * len(near)
         axes.annotate(
             str(channel),
             (channel, float(values.max() if up else values.min())),
-            (0, 2 if up else -2),
+            (0, offset if up else -offset),
             textcoords="offset points",
             size=CELL,
             color=colour,
             weight="bold",
             ha="center",
             va="bottom" if up else "top",
+            path_effects=[withStroke(linewidth=1.4, foreground="white")],
         )
     axes.set_xlim(-0.02 * len(x) - 0.5, 1.02 * len(x) - 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -84,7 +84,10 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
                 label=name,
                 gid=f"line:{column}",
             )
-    for axes, name in ((left, "with every other site, one curve a site"), (right, "with one site")):
+    for axes, name in (
+        (left, "with every site (itself: 1), a curve a site"),
+        (right, "with one site"),
+    ):
         axes.set_ylim(-0.03, 1.03)
         axes.set_xlim(where.at[0] - 0.6, where.at[-1] + 0.6)
         axes.grid(axis="y", color="#e4e4e4", linewidth=0.4)

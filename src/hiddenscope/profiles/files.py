@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
+import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+import h5py
 import numpy as np
 import xarray as xr
 
 from hiddenscope.errors import OutputError, ProfileError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 SCHEMA_VERSION = 1
-GROUPS = ("grid", "moments", "cross", "norms", "positions", "extremes", "sample")
+GROUPS = {
+    "grid": ("count",),
+    "moments": ("count", "mean", "m2", "m3", "m4", "min", "max", "over", "nonfinite"),
+    "cross": ("count", "mean"),
+    "norms": ("l2", "linf"),
+    "positions": ("count", "mean", "m2", "absmax"),
+    "extremes": ("value", "channel", "median", "document", "window", "position", "token_id"),
+    "sample": ("state", "document", "window", "position", "token_id", "piece", "stratum"),
+}
+"""Group of a stream → variables without which it is not whole."""
 _ENGINE: Literal["h5netcdf"] = "h5netcdf"
 
 
 def clean(text: str) -> str:
     """Make a string valid UTF-8 without NUL: NUL becomes ␀, a lone surrogate �."""
     text = text.replace("\0", "␀")
-    return text.encode("utf-8", "replace_surrogates").decode("utf-8")
-
-
-def _replace(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    return "�" * (error.end - error.start), error.end
-
-
-codecs.register_error("replace_surrogates", _replace)
+    # Through UTF-16, where two halves that belong together become one character.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def write(tree: xr.DataTree, path: str | Path) -> Path:
@@ -116,25 +121,51 @@ def read(path: str | Path) -> xr.DataTree:
         )
         raise ProfileError(msg)
     try:
+        # A damaged head shows here; in h5netcdf it would also show as noise on the terminal.
+        with h5py.File(target) as file:
+            attributes = dict(file.attrs)
+        _check_kind(path, attributes)
         with xr.open_datatree(target, engine=_ENGINE) as opened:
-            version = opened.attrs.get("schema_version")
-            if version is None:
-                _refuse(path, "it lacks a schema_version")
-            if int(version) > SCHEMA_VERSION:
-                _refuse(
-                    path,
-                    f"its profile schema is {int(version)} and this hiddenscope reads up to "
-                    f"{SCHEMA_VERSION}: upgrade with pip install -U hiddenscope",
-                )
-            streams = list(opened.children.values())
-            if not streams or any(g not in s.children for s in streams for g in GROUPS):
-                _refuse(path, "it lacks groups of a profile")
+            _check_whole(path, opened)
             return opened.load().copy(deep=True)
     except ProfileError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         _refuse(path, f"reading failed ({reason})", error)
+
+
+def _check_kind(path: str | Path, attributes: Mapping[str, Any]) -> None:
+    if "schema_version" not in attributes:
+        msg = (
+            f"{str(path)!r} is not a hiddenscope profile: it lacks a schema_version; "
+            "`hiddenscope profile` makes one"
+        )
+        raise ProfileError(msg)
+    version = int(np.asarray(attributes["schema_version"]).item())
+    if version > SCHEMA_VERSION:
+        msg = (
+            f"{str(path)!r} was written by a newer hiddenscope: its schema is {version} and this "
+            f"one reads up to {SCHEMA_VERSION}; upgrade with pip install -U hiddenscope"
+        )
+        raise ProfileError(msg)
+
+
+def _check_whole(path: str | Path, tree: xr.DataTree) -> None:
+    for name in ("manifest", "checks"):
+        try:
+            json.loads(tree.attrs[name])
+        except (KeyError, TypeError, ValueError) as error:
+            _refuse(path, f"its {name} is missing or damaged", error)
+    if not tree.children:
+        _refuse(path, "it holds no stream")
+    for stream in tree.children.values():
+        for group, variables in GROUPS.items():
+            if group not in stream.children:
+                _refuse(path, f"it lacks the group {stream.name}/{group}")
+            for variable in variables:
+                if variable not in stream.children[group].data_vars:
+                    _refuse(path, f"it lacks {stream.name}/{group}/{variable}")
 
 
 def _refuse(path: str | Path, why: str, cause: BaseException | None = None) -> NoReturn:

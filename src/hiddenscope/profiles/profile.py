@@ -172,8 +172,9 @@ class Profile:
         model = self.manifest.get("model", {}).get("name", "?")
         corpus = self.manifest.get("corpus", {}).get("name", "?")
         total = sum(self.tokens.values())
-        failed = sum(not c["passed"] and c["level"] == "check" for c in self.checks)
-        state = f"{failed} checks failed" if failed else "checks passed"
+        made = [c["passed"] for c in self.checks if c["level"] == "check"]
+        failed = made.count(False)
+        state = f"{failed} of {len(made)} checks failed" if failed else f"{len(made)} checks passed"
         return (
             f"<hiddenscope.Profile of {model} on {corpus}: {len(self.sites)} sites, "
             f"{total:,} tokens, {state}>"

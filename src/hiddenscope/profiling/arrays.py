@@ -131,6 +131,8 @@ def _tensor(site: str, states: Any) -> torch.Tensor:
 
 
 def _like(values: ArrayLike, rows: int, length: int, name: str) -> np.ndarray[Any, Any]:
+    if isinstance(values, torch.Tensor):
+        values = (values.float() if values.is_floating_point() else values).cpu().numpy()
     array = np.asarray(values)
     if array.shape != (rows, length):
         msg = f"{name} has shape {array.shape}: expected ({rows}, {length}), as the states"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 STREAM = "residual"
 _LIBRARIES = ("torch", "transformers", "numpy", "xarray", "h5netcdf")
 _RESOLUTION = {"float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
-_TEXT = ("piece", "before", "after")
+_TEXT = ("piece", "before", "after", "stratum")
 
 
 def assemble(
@@ -62,10 +62,11 @@ def assemble(
         What did not pass is also a `HiddenscopeWarning`.
     """
     layout = state.layout
+    hf_index = np.array([hf.get(s, -1) for s in layout.sites], np.int64)
     labels = {
-        "site": ("site", list(layout.sites)),
-        "hf_index": ("site", np.array([hf.get(s, -1) for s in layout.sites], np.int64)),
-        "stratum": ("stratum", list(layout.strata)),
+        "site": ("site", list(layout.sites), _named("site")),
+        "hf_index": ("site", hf_index, _named("index in Hugging Face's hidden_states", "1")),
+        "stratum": ("stratum", list(layout.strata), _named("stratum")),
     }
     groups = {}
     for name, dataset in state.datasets(_decoder(tokenizer)).items():
@@ -74,6 +75,8 @@ def assemble(
                 dataset[variable].values = text_array(dataset[variable].values)
         held = {k: v for k, v in labels.items() if v[0] in dataset.dims}
         groups[name] = dataset.assign_coords(held)
+        for key, coordinate in groups[name].coords.items():
+            coordinate.attrs = _named(str(key).replace("_", " "), "1") | coordinate.attrs
     manifest = {
         **manifest,
         "sites": list(layout.sites),
@@ -115,6 +118,10 @@ def describe_tokenizer(tokenizer: PreTrainedTokenizerBase | None) -> dict[str, A
         "adds_bos": adds_bos(tokenizer),
         "bos": tokenizer.bos_token,
     }
+
+
+def _named(name: str, units: str = "text") -> dict[str, str]:
+    return {"long_name": name, "units": units}
 
 
 def _decoder(tokenizer: PreTrainedTokenizerBase | None) -> Any:

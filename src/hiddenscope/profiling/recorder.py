@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect as python_inspect
+import math
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
@@ -46,8 +47,8 @@ def make_layout(
     sites: Sequence[str], channels: int, *, sample_mib: float, outlier: float
 ) -> Layout:
     """Fit the budgets of a run to the shape of its states."""
-    if not sample_mib >= 0:
-        msg = f"the sample's budget must be at least 0 MiB, got {sample_mib}"
+    if not 0 <= sample_mib < math.inf:
+        msg = f"the sample's budget must be at least 0 MiB and finite, got {sample_mib}"
         raise InputError(msg)
     if not outlier > 0:
         msg = f"the outlier threshold must be a positive magnitude, got {outlier}"

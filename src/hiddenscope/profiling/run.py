@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -135,7 +134,7 @@ def profile(
         "texts": len(texts),
         "column": column,
         "split": split,
-        "sha256": loop.digest.hexdigest(),
+        "sha256": loop.windower.digest.hexdigest(),
         "documents": loop.windower.documents,
         "documents_cut": loop.windower.cut,
         "windows": loop.windower.windows,
@@ -172,7 +171,6 @@ class _Loop:
         self.windower = corpus.Windower(loaded.tokenizer, window, causal=recorder.structure.causal)
         pad = loaded.tokenizer.pad_token_id
         self.pad_id = int(pad) if pad is not None else 0
-        self.digest = hashlib.sha256()
         self.shards = 0
         self._seen = 0
 
@@ -195,8 +193,6 @@ class _Loop:
         return sum(self.recorder.tokens.values())
 
     def _shard(self, shard: list[corpus.Document], total: int) -> StreamState:
-        for document in shard:
-            self.digest.update(document.digest.to_bytes(8, "little"))
         left = None if self.max_tokens is None else self.max_tokens - self._tokens()
         windows = list(corpus.limit_tokens(self.windower(shard), left))
         size = sum(len(d.text.encode()) for d in shard)

@@ -129,10 +129,10 @@ class Sample(Accumulator):
                     np.array(pieces, dtype=object),
                     {"long_name": "text of the token", "units": "text"},
                 ),
-                "stratum_of": (
+                "stratum": (
                     "token",
-                    a["stratum"][order],
-                    {"long_name": "index of the token's stratum", "units": "1"},
+                    np.array(self.layout.strata, dtype=object)[a["stratum"][order]],
+                    {"long_name": "stratum of the token", "units": "text"},
                 ),
                 "passage": (
                     "token",
