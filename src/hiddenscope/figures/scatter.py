@@ -188,7 +188,8 @@ def _by_channel(
             rasterized=True,
         )
     _range(axes, state)
-    numbered: list[tuple[int, bool]] = []
+    finite = np.where(np.isfinite(state), state, 0.0)
+    sides = {c: bool(finite[:, c].max() > -finite[:, c].min()) for c in loud}
     for channel, colour in zip(loud, LOUD, strict=False):
         values = state[:, channel]
         values = values[np.isfinite(values)]
@@ -203,20 +204,19 @@ def _by_channel(
                 markersize=2.6,
                 markeredgewidth=0,
             )
-        up = bool(values.max() > -values.min())
-        # Numbers of neighbours on one side stand in rows above one another.
-        near = [x for x, side in numbered if side == up and abs(x - channel) < 0.1 * state.shape[1]]
-        numbered.append((channel, up))
-        offset = 2 + (CELL + 1) * len(near)
+        up = sides[channel]
+        # Numbers of neighbours on one side lean away from each other.
+        near = [c - channel for c in loud if sides[c] == up and abs(c - channel) < len(x) / 8]
+        lean = int(any(d < 0 for d in near)) - int(any(d > 0 for d in near))
         axes.annotate(
             str(channel),
             (channel, float(values.max() if up else values.min())),
-            (0, offset if up else -offset),
+            (lean, 2 if up else -2),
             textcoords="offset points",
             size=CELL,
             color=colour,
             weight="bold",
-            ha="center",
+            ha=("right", "center", "left")[lean + 1],
             va="bottom" if up else "top",
             path_effects=[withStroke(linewidth=1.4, foreground="white")],
         )

@@ -114,6 +114,8 @@ def _curve(axes: Axes, where: Places, values: object, **style: Any) -> None:
             array[run],
             marker=marker,
             markersize=3.2 if alone else 1.8,
+            # Hollow, so that what lies under it is seen.
+            fillstyle="none" if alone and marker != "o" else "full",
             linestyle="none" if alone else dash,
             linewidth=0.8,
             label=None if alone else label,
