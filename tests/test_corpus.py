@@ -206,3 +206,10 @@ def test_upper_case_jsonl_is_jsonl(tmp_path: Path) -> None:
     (tmp_path / "DATA.JSONL").write_text('{"body": "one"}\n', "utf-8")
     found = list(corpus.documents([str(tmp_path / "DATA.JSONL")], column="body"))
     assert [d.text for d in found] == ["one"]
+
+
+def test_no_tokens_are_no_windows(tokenizer: PreTrainedTokenizerBase) -> None:
+    windower = corpus.Windower(tokenizer, 8, causal=True)
+    windows = windower([corpus.Document(TEXT, "t")])
+    assert not list(corpus.limit_tokens(windows, 0))
+    assert windower.documents == windower.windows == 0

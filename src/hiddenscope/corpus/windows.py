@@ -173,6 +173,8 @@ def limit_tokens(windows: Iterable[Window], tokens: int | None) -> Iterator[Wind
         yield from windows
         return
     left = tokens
+    if left <= 0:
+        return
     for window in windows:
         kept = window.ids[:left]
         left -= len(kept)
