@@ -19,7 +19,7 @@ import torch
 import hiddenscope as hs
 from hiddenscope import corpus
 from hiddenscope.models import inspect, load
-from hiddenscope.strata import PADDING, STRATA
+from hiddenscope.strata import MASSIVE, PADDING, PLAIN, REGULAR, stratify
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,8 +54,9 @@ def direct(
     states : dict of str to ndarray[token, channel]
     strata : ndarray[token]
     """
-    structure = inspect(loaded.model)
-    windower = corpus.Windower(loaded.tokenizer, window, causal=structure.causal)
+    structure = inspect(loaded.model)["residual"]
+    windower = corpus.Windower(loaded.tokenizer, window)
+    special = corpus.special_ids(loaded.tokenizer)
     documents = corpus.documents([source])
     held: dict[str, list[NDArray[np.float32]]] = {}
     strata = []
@@ -65,7 +66,7 @@ def direct(
         left = None if left is None else left - sum(len(w.ids) for w in windows)
         for batch in corpus.batches(windows, batch_tokens, 0):
             last: list[torch.Tensor] = []
-            handle = structure.blocks[-1].register_forward_hook(
+            handle = structure.blocks[-1].module.register_forward_hook(
                 lambda _, __, out, last=last: last.append(out[0] if isinstance(out, tuple) else out)
             )
             with torch.no_grad():
@@ -83,10 +84,28 @@ def direct(
             if structure.final_norm is not None:
                 found["final_norm"] = output.last_hidden_state
             real = batch.strata != PADDING
-            strata.append(batch.strata[real])
+            own = stratify(
+                batch.input_ids, batch.starts, special, batch.strata, causal=structure.causal
+            )
+            strata.append(own[real])
             for name, x in found.items():
                 held.setdefault(name, []).append(x.float().numpy()[real])
-    return {k: np.concatenate(v) for k, v in held.items()}, np.concatenate(strata)
+    states = {k: np.concatenate(v) for k, v in held.items()}
+    return states, set_massive_apart(states, np.concatenate(strata))
+
+
+def set_massive_apart(
+    states: dict[str, NDArray[np.float32]], strata: NDArray[np.int8], magnitude: float = 100.0
+) -> NDArray[np.int8]:
+    """Return the strata with the regular tokens that are massive after any block set apart."""
+    massive = np.zeros(len(strata), bool)
+    for site, values in states.items():
+        if site.endswith(".resid_post"):
+            size = np.abs(values.astype(np.float64))
+            largest, median = size.max(1), np.median(size, axis=1)
+            massive |= np.isfinite(largest) & (largest > magnitude) & (largest > 1000 * median)
+    regular = strata == PLAIN.index(REGULAR)
+    return np.where(massive & regular, np.int8(PLAIN.index(MASSIVE)), strata)
 
 
 def errors(
@@ -103,10 +122,11 @@ def errors(
         worst[what] = np.fmax(worst[what], np.inf if np.isnan(size) else size)
 
     table = profile.moments("rest")
-    rest = strata == STRATA.index("regular")
+    regular = strata == PLAIN.index(REGULAR)
+    rest = regular | (strata == PLAIN.index(MASSIVE))
     quantiles = profile.quantiles(list(LEVELS), view="rest")
     for i, site in enumerate(profile.sites):
-        for k in range(len(STRATA)):
+        for k in range(len(PLAIN)):
             counted = np.bincount(cells(states[site][strata == k]), minlength=1 << 16)
             note("grid counts that differ", counted != stream["grid/count"].values[i, k])
         values = states[site][rest]
@@ -138,12 +158,14 @@ def errors(
     scale = np.sqrt(np.outer(covariance.diagonal(), covariance.diagonal()))
     note("pooled covariance / √(C_aa C_bb)", np.abs(profile.covariance() - covariance) / scale)
     note("R², pooled", np.abs(profile.r2() - np.corrcoef(flat) ** 2))
-    x = x - x.mean(1, keepdims=True)
-    flat = x.reshape(len(x), -1)
+    flat = (x - x.mean(1, keepdims=True)).reshape(len(x), -1)
     note("R², within channels", np.abs(profile.r2("within") - np.corrcoef(flat) ** 2))
+    x = np.stack([states[s][regular].astype(np.float64) for s in profile.sites])
+    x = x[:, np.isfinite(x).all((0, 2))]
+    x = x - x.mean(1, keepdims=True)
     comoment = np.einsum("atc,btc->abc", x, x, optimize=True)
     own = np.einsum("aac->ac", comoment)
-    held = stream["cross/comoment"].values[STRATA.index("regular")]
+    held = stream["cross/comoment"].values[PLAIN.index(REGULAR)]
     note("co-moments / √(C_aa C_bb)", np.abs(held - comoment) / np.sqrt(own[:, None] * own[None]))
     return worst
 

@@ -54,7 +54,7 @@ def measure(
     rows, length = shape
     tokens = n_batches * rows * length
     words = text(tokens)
-    windower = corpus.Windower(tokenizer, length, causal=True)
+    windower = corpus.Windower(tokenizer, length)
     windows = corpus.limit_tokens(windower([corpus.Document(words, "words")]), tokens)
     batches = list(corpus.batches(list(windows), rows * length, 0))
     found = {b.input_ids.shape for b in batches}

@@ -94,7 +94,7 @@ class Window:
 
 
 def make_layout(channels: int, sites: Sequence[str] = SITES, **options: object) -> Layout:
-    return Layout(sites=tuple(sites), channels=channels, **options)
+    return Layout(**{"sites": tuple(sites), "trunk": tuple(sites), "channels": channels} | options)
 
 
 def make_windows(
@@ -124,7 +124,7 @@ def make_windows(
         x[:, 3] *= 1e-40 if dtype != torch.float16 else 1e-6
         made = torch.from_numpy(x.astype(np.float32)).to(dtype)
         states[site] = sprinkle(made, rng, bad)
-    strata = rng.choice([1, 2], total, p=[0.25, 0.75]).astype(np.int8)
+    strata = rng.choice([1, 2, 3], total, p=[0.25, 0.6, 0.15]).astype(np.int8)
     ids = rng.integers(0, 1000, total)
     windows = []
     for i, (start, n) in enumerate(zip(np.cumsum([0, *lengths]), lengths, strict=False)):
@@ -149,7 +149,7 @@ def make_batch(
         ids=padded([w.ids for w in windows], NO_TOKEN),
         strata=padded([w.strata for w in windows], PADDING),
         positions=padded([np.arange(len(w.ids)) for w in windows], 0),
-        document=np.array([w.document for w in windows]),
+        document=padded([np.full(len(w.ids), w.document) for w in windows], 0),
         window=np.array([w.window for w in windows]),
         digest=np.array([w.digest for w in windows], np.uint64),
     )

@@ -84,7 +84,7 @@ class TestProfile:
     def test_options_reach_the_measurement(self, run: Run) -> None:
         code, _, err = run(
             *("profile", "demo", "-t", TEXT, "-t", "And then?", "-o", "out", "--no-figures"),
-            *("--sites", "embed,block.1*", "--window", 16, "--max-tokens", 40),
+            *("--sites", "embed,block.1*.resid_post", "--window", 16, "--max-tokens", 40),
             *("--batch-tokens", 32, "--dtype", "bfloat16", "--sample-mib", 0, "--view", "all"),
         )
         assert code == 0, err

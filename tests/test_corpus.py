@@ -13,18 +13,19 @@ from conftest import TEXT
 from hypothesis import given
 from hypothesis import strategies as st
 from stat_helpers import FIXED
-from transformers import AutoTokenizer, BertTokenizer
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer, BertTokenizer, ByT5Tokenizer
 
 from hiddenscope import corpus
-from hiddenscope.errors import SourceError
-from hiddenscope.strata import PADDING, STRATA
+from hiddenscope.errors import InputError, SourceError
+from hiddenscope.strata import PADDING, PLAIN, stratify
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
 def names(*strata: str) -> list[int]:
-    return [STRATA.index(s) for s in strata]
+    return [PLAIN.index(s) for s in strata]
 
 
 @pytest.fixture(scope="module")
@@ -115,15 +116,17 @@ class TestWindows:
     def test_a_long_document_is_cut_and_every_window_starts_at_zero(
         self, tokenizer: PreTrainedTokenizerBase
     ) -> None:
-        windower = corpus.Windower(tokenizer, 10, causal=True)
+        windower = corpus.Windower(tokenizer, 10)
         windows = list(windower([corpus.Document(TEXT, "a"), corpus.Document("Short", "b")]))
         ids = tokenizer(TEXT)["input_ids"]
         own = [w for w in windows if w.document == 0]
         np.testing.assert_array_equal(np.concatenate([w.ids for w in own]), ids)
         assert [len(w.ids) for w in own[:-1]] == [10] * (len(own) - 1)
         assert [w.window for w in own] == list(range(len(own)))
-        assert all(w.strata[0] == STRATA.index("first") for w in windows)
-        assert all((w.strata[1:] == STRATA.index("regular")).all() for w in windows)
+        assert all((w.strata == PLAIN.index("regular")).all() for w in windows)
+        assert all(w.starts.tolist() == [True] + [False] * (len(w.ids) - 1) for w in windows)
+        assert all((w.documents == w.document).all() for w in windows)
+        assert windower.strata == PLAIN
         assert (windower.documents, windower.cut, windower.windows) == (2, 1, len(windows))
 
     def test_every_window_carries_the_tokenizers_special_tokens(
@@ -131,20 +134,18 @@ class TestWindows:
     ) -> None:
         letters = [5 + i % 10 for i in range(13)]
         text = " ".join("abcdefghij"[i - 5] for i in letters)
-        windower = corpus.Windower(bert, 7, causal=False)
+        windower = corpus.Windower(bert, 7)
         windows = list(windower([corpus.Document(text, "a")]))
         assert [len(w.ids) for w in windows] == [7, 7, 5]
         assert all((w.ids[0], w.ids[-1]) == (2, 3) for w in windows)
         assert np.concatenate([w.ids[1:-1] for w in windows]).tolist() == letters
-        expected = names("special", *["regular"] * 5, "special")
-        assert windows[0].strata.tolist() == expected
-        assert corpus.adds_bos(bert)
-
-    def test_strata_follow_position_in_a_causal_stream_and_special_ids_elsewhere(self) -> None:
-        ids, positions = np.array([2, 7, 2, 8]), np.arange(4)
         for causal, first in ((True, "first"), (False, "special")):
-            strata = corpus.stratify(ids, positions, frozenset({2}), causal=causal)
-            assert strata.tolist() == names(first, "regular", "special", "regular")
+            window = windows[0]
+            special = corpus.special_ids(bert)
+            strata = stratify(window.ids, window.starts, special, window.strata, causal=causal)
+            assert strata.tolist() == names(first, *["regular"] * 5, "special")
+        assert corpus.adds_bos(bert)
+        assert windower.with_bos == 3
 
     def test_an_id_that_serves_only_as_unknown_is_not_special(
         self, bert: PreTrainedTokenizerBase, tokenizer: PreTrainedTokenizerBase
@@ -156,10 +157,11 @@ class TestWindows:
         assert len(corpus.special_ids(bert)) == 5
 
     def test_a_limit_cuts_the_last_window(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        windower = corpus.Windower(tokenizer, 8, causal=True)
+        windower = corpus.Windower(tokenizer, 8)
         made = list(corpus.limit_tokens(windower([corpus.Document(TEXT, "a")]), 21))
         assert [len(w.ids) for w in made] == [8, 8, 5]
-        assert [len(w.strata) for w in made] == [8, 8, 5]
+        for name in ("strata", "starts", "documents"):
+            assert [len(getattr(w, name)) for w in made] == [8, 8, 5]
 
 
 @FIXED
@@ -168,28 +170,40 @@ def test_batches_hold_every_window_once_sorted_stably_within_the_bound(
     lengths: list[int], batch_tokens: int
 ) -> None:
     windows = [
-        corpus.Window(i, i, 0, np.arange(n) + 1, np.zeros(n, np.int8))
+        corpus.Window(
+            i,
+            i,
+            0,
+            ids=np.arange(n) + 1,
+            strata=np.full(n, PLAIN.index("regular"), np.int8),
+            starts=np.arange(n) % 4 == 0,
+            documents=i + np.arange(n) // 4,
+        )
         for i, n in enumerate(lengths)
     ]
     made = list(corpus.batches(windows, batch_tokens, 0))
-    order = [int(d) for batch in made for d in batch.document]
+    order = [int(d) for batch in made for d in batch.digest]
     assert order == sorted(range(len(lengths)), key=lambda i: -lengths[i])
     for batch in made:
         assert batch.input_ids.size <= batch_tokens or len(batch.input_ids) == 1
-        for i, document in enumerate(batch.document):
+        for i, document in enumerate(batch.digest.tolist()):
             n = lengths[document]
             expected = np.arange(batch.input_ids.shape[1]) < n
             np.testing.assert_array_equal(batch.attention_mask[i], expected)
             np.testing.assert_array_equal(batch.strata[i] == PADDING, ~expected)
             np.testing.assert_array_equal(batch.input_ids[i, :n], np.arange(n) + 1)
-        assert batch.tokens == sum(lengths[d] for d in batch.document)
+            np.testing.assert_array_equal(batch.starts[i, :n], np.arange(n) % 4 == 0)
+            np.testing.assert_array_equal(batch.document[i, :n], document + np.arange(n) // 4)
+            assert not batch.starts[i, n:].any()
+            assert not batch.document[i, n:].any()
+        assert batch.tokens == sum(lengths[d] for d in batch.digest.tolist())
 
 
 def test_windows_run_from_the_start_whatever_the_tokenizer_would_cut(
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
     def windows() -> list[list[int]]:
-        windower = corpus.Windower(tokenizer, 8, causal=True)
+        windower = corpus.Windower(tokenizer, 8)
         return [w.ids.tolist() for w in windower([corpus.Document(TEXT, "t")])]
 
     right = windows()
@@ -209,7 +223,162 @@ def test_upper_case_jsonl_is_jsonl(tmp_path: Path) -> None:
 
 
 def test_no_tokens_are_no_windows(tokenizer: PreTrainedTokenizerBase) -> None:
-    windower = corpus.Windower(tokenizer, 8, causal=True)
+    windower = corpus.Windower(tokenizer, 8)
     windows = windower([corpus.Document(TEXT, "t")])
     assert not list(corpus.limit_tokens(windows, 0))
     assert windower.documents == windower.windows == 0
+
+
+def opening(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """Make a tokenizer put its BOS before every text, as Llama's does."""
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", tokenizer.bos_token_id)]
+    )
+    return tokenizer
+
+
+@pytest.fixture
+def own() -> PreTrainedTokenizerBase:
+    """A tokenizer that a test may change."""
+    return AutoTokenizer.from_pretrained(tiny.DEMO)
+
+
+def cut(
+    tokenizer: PreTrainedTokenizerBase, length: int | None, bos: str, text: str = TEXT
+) -> list[list[int]]:
+    windower = corpus.Windower(tokenizer, length, bos=bos)
+    windows = list(windower([corpus.Document(text, "t")]))
+    starts = {tokenizer.bos_token_id, tokenizer.cls_token_id}
+    assert windower.with_bos == sum(w.ids[0] in starts for w in windows)
+    assert all(len(w.ids) == len(w.strata) == len(w.starts) == len(w.documents) for w in windows)
+    return [w.ids.tolist() for w in windows]
+
+
+class TestBos:
+    def test_a_tokenizer_that_puts_none(self, own: PreTrainedTokenizerBase) -> None:
+        ids, bos = own(TEXT)["input_ids"], own.bos_token_id
+        plain = [ids[i : i + 10] for i in range(0, len(ids), 10)]
+        assert cut(own, 10, "auto") == cut(own, 10, "never") == plain
+        assert cut(own, 10, "add") == [[bos, *ids[i : i + 9]] for i in range(0, len(ids), 9)]
+        assert cut(own, None, "add") == [[bos, *ids]]
+
+    def test_a_tokenizer_that_puts_one(self, own: PreTrainedTokenizerBase) -> None:
+        ids, bos = own(TEXT)["input_ids"], own.bos_token_id
+        opening(own)
+        opened = [[bos, *ids[i : i + 9]] for i in range(0, len(ids), 9)]
+        assert cut(own, 10, "auto") == cut(own, 10, "add") == opened
+        assert cut(own, 10, "never") == [ids[i : i + 10] for i in range(0, len(ids), 10)]
+        assert cut(own, None, "never") == [ids]
+
+    def test_a_bos_in_the_text_stays_and_is_not_doubled(self, own: PreTrainedTokenizerBase) -> None:
+        ids = own("<|endoftext|>duck")["input_ids"]
+        assert cut(own, 10, "never", "<|endoftext|>duck") == [ids]
+        assert cut(own, 10, "add", "<|endoftext|>duck") == [ids]
+
+    def test_cls_is_not_a_bos_unless_it_is(self, bert: PreTrainedTokenizerBase) -> None:
+        text = "a b c d e f g"
+        expected = [[2, 5, 6, 7, 8, 9, 3], [2, 10, 11, 3]]
+        assert cut(bert, 7, "auto", text) == cut(bert, 7, "never", text) == expected
+        with pytest.raises(InputError, match=r"starts every window with \[CLS\] already"):
+            corpus.Windower(bert, 7, bos="add")
+        bert.bos_token = "[CLS]"
+        try:
+            assert cut(bert, 7, "add", text) == expected
+            without = [[5, 6, 7, 8, 9, 10, 3], [11, 3]]
+            assert cut(bert, 7, "never", text) == without
+        finally:
+            bert.bos_token = None
+
+    def test_a_slow_tokenizer_that_ends_texts_with_eos(self) -> None:
+        slow = ByT5Tokenizer(bos_token="<pad>")
+        assert cut(slow, 4, "add", "abcd") == [[0, 100, 101, 1], [0, 102, 103, 1]]
+        assert cut(slow, 4, "auto", "abcd") == [[100, 101, 102, 1], [103, 1]]
+
+    def test_what_cannot_be_done_is_refused(self, own: PreTrainedTokenizerBase) -> None:
+        with pytest.raises(InputError, match="unknown bos 'always': choose one of auto, add, nev"):
+            corpus.Windower(own, 10, bos="always")
+        with pytest.raises(InputError, match="no bos_token"):
+            corpus.Windower(ByT5Tokenizer(), 10, bos="add")
+
+
+DOCUMENTS = [
+    corpus.Document(text, str(i)) for i, text in enumerate([TEXT, "A duck.", TEXT[:90], "Rain."])
+]
+
+
+class TestPacking:
+    def test_documents_are_joined_with_eos_and_cut_into_full_windows(
+        self, own: PreTrainedTokenizerBase
+    ) -> None:
+        windower = corpus.Windower(own, 16, pack=True)
+        windows = list(windower(DOCUMENTS))
+        texts = [[*own(d.text)["input_ids"], own.eos_token_id] for d in DOCUMENTS]
+        stream = [i for ids in texts for i in ids]
+        of_token = [number for number, ids in enumerate(texts) for _ in ids]
+        begins = [position == 0 for ids in texts for position in range(len(ids))]
+        assert [len(w.ids) for w in windows[:-1]] == [16] * (len(windows) - 1)
+        assert np.concatenate([w.ids for w in windows]).tolist() == stream
+        assert np.concatenate([w.documents for w in windows]).tolist() == of_token
+        for number, window in enumerate(windows):
+            expected = begins[number * 16 : number * 16 + 16]
+            assert window.starts.tolist() == [True, *expected[1:]]
+            assert window.document == of_token[number * 16]
+            assert window.window == 0
+            assert (window.strata == PLAIN.index("regular")).all()
+        assert len({w.digest for w in windows}) == len(windows)
+        apart = corpus.Windower(own, None)
+        list(apart(DOCUMENTS))
+        assert windower.documents == 4
+        assert windower.digest.digest() == apart.digest.digest()
+        across = {n for i, n in enumerate(of_token) if i % 16 == 0 and not begins[i]}
+        assert windower.cut == len(across)
+
+    @pytest.mark.parametrize("bos", ["auto", "add", "never"])
+    @pytest.mark.parametrize("opens", [False, True])
+    def test_a_bos_between_documents_stands_for_eos(
+        self, own: PreTrainedTokenizerBase, bos: str, opens: bool
+    ) -> None:
+        ids = [own(d.text)["input_ids"] for d in DOCUMENTS]
+        if opens:
+            opening(own)
+        windows = corpus.Windower(own, 16, bos=bos, pack=True)(DOCUMENTS)
+        before = bos == "add" or (opens and bos == "auto")
+        mark = [own.bos_token_id]
+        expected = [i for x in ids for i in ([*mark, *x] if before else [*x, *mark])]
+        assert [i for w in windows for i in w.ids.tolist()] == expected
+
+    def test_an_eos_that_the_tokenizer_puts_is_not_doubled(self) -> None:
+        windows = corpus.Windower(ByT5Tokenizer(), 8, pack=True)(DOCUMENTS[1::2])
+        expected = [i for d in DOCUMENTS[1::2] for i in ByT5Tokenizer()(d.text)["input_ids"]]
+        assert [i for w in windows for i in w.ids.tolist()] == expected
+
+    def test_a_tokenizer_without_eos_puts_none(self, bert: PreTrainedTokenizerBase) -> None:
+        documents = [corpus.Document("a b", "0"), corpus.Document("c", "1")]
+        (window,) = corpus.Windower(bert, 16, pack=True)(documents)
+        assert window.ids.tolist() == [2, 5, 6, 3, 2, 7, 3]
+        assert np.flatnonzero(window.starts).tolist() == [0, 4]
+
+    def test_what_is_counted_is_what_is_taken(self, own: PreTrainedTokenizerBase) -> None:
+        windower = corpus.Windower(own, 16, pack=True)
+        first = next(iter(windower(DOCUMENTS)))
+        assert (windower.documents, windower.windows) == (1, 1)
+        whole = corpus.Windower(own, 16, pack=True)
+        for seen in (len(first.ids), len(first.ids) + 3):
+            kept = list(corpus.limit_tokens(whole(DOCUMENTS), seen))
+            assert sum(len(w.ids) for w in kept) == sum(len(w.starts) for w in kept) == seen
+
+    def test_documents_are_numbered_over_shards_and_their_parts(
+        self, own: PreTrainedTokenizerBase
+    ) -> None:
+        shards = list(corpus.shards(DOCUMENTS, 100))
+        assert any(d.part for shard in shards for d in shard)
+        packed, apart = corpus.Windower(own, 16, pack=True), corpus.Windower(own, 16)
+        numbers = [n for s in shards for w in packed(s) for n in w.documents.tolist()]
+        assert sorted(set(numbers)) == [0, 1, 2, 3]
+        assert numbers == sorted(numbers)
+        assert all(list(apart(shard)) for shard in shards)
+        assert packed.digest.digest() == apart.digest.digest()
+
+    def test_packing_needs_a_length(self, own: PreTrainedTokenizerBase) -> None:
+        with pytest.raises(InputError, match="length of a window"):
+            corpus.Windower(own, None, pack=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import hiddenscope as hs
-from benchmarks.exactness import LIMITS, direct, errors
+from benchmarks.exactness import LIMITS, direct, errors, set_massive_apart
 
 if TYPE_CHECKING:
     from hiddenscope.models import LoadedModel
@@ -45,11 +45,14 @@ def synthetic(dtype: torch.dtype) -> dict[str, torch.Tensor]:
     return {site: y.to(dtype) for site, y in zip(sites, (x, other, third), strict=True)}
 
 
-def compare(states: dict[str, torch.Tensor], mask: torch.Tensor) -> dict[str, float]:
-    profile = hs.from_states(states, mask=mask.numpy())
+def compare(
+    states: dict[str, torch.Tensor], mask: torch.Tensor, massive: float = 100.0
+) -> dict[str, float]:
+    profile = hs.from_states(states, mask=mask.numpy(), massive=massive)
     real = mask.bool()
     strata = torch.where(real.cumsum(1) == 1, 0, 2)[real].numpy()
-    return errors(profile, {k: x[real].float().numpy() for k, x in states.items()}, strata)
+    held = {k: x[real].float().numpy() for k, x in states.items()}
+    return errors(profile, held, set_massive_apart(held, strata, massive))
 
 
 def padded() -> torch.Tensor:
@@ -80,6 +83,21 @@ def test_a_channel_whose_mean_is_ten_thousand_times_its_deviation() -> None:
     states = synthetic(torch.float32)
     for x in states.values():
         x[..., 5] = 1e4 + torch.randn(SHAPE[:2], generator=torch.Generator().manual_seed(1))
+    hold(compare(states, padded(), massive=1e6))
+
+
+def test_tokens_with_a_massive_activation_are_a_stratum_of_their_own() -> None:
+    random = torch.Generator().manual_seed(2)
+    sites = ("embed", "block.0.resid_post", "block.1.resid_post")
+    states = {site: torch.randn(SHAPE, generator=random) for site in sites}
+    states["embed"][0, 5, 3] = 5e4  # not after a block
+    states["block.0.resid_post"][:, 40:60:7, 9] = -5e4
+    states["block.1.resid_post"][4, 47:49, 2] = 5e4  # the first of them twice
+    states["block.1.resid_post"][5, 50] = 5e4  # large, but so is its median
+    states["block.1.resid_post"][0, 0, 2] = 5e4  # a first token stays one
+    profile = hs.from_states(states, mask=padded().numpy())
+    assert profile.tokens["massive"] == 3 * 6 + 1
+    assert profile.tokens["first"] == 6
     hold(compare(states, padded()))
 
 
@@ -87,7 +105,9 @@ def test_values_beyond_a_hundred_million() -> None:
     states = synthetic(torch.float32)
     for x in states.values():
         x[..., 6] *= 3e12
-    hold(compare(states, padded()))
+    with pytest.warns(hs.HiddenscopeWarning, match="beyond 65,504"):
+        found = compare(states, padded(), massive=1e30)
+    hold(found)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import TYPE_CHECKING
 
+import families
 import pytest
 import tiny
 import torch
@@ -12,74 +14,156 @@ from conftest import TEXT
 from transformers import AutoConfig, AutoModel
 
 import hiddenscope as hs
-from hiddenscope.capture import Watch, verify
-from hiddenscope.errors import HiddenscopeWarning, InputError, ModelError
-from hiddenscope.models import context_length, inspect, load
+from hiddenscope.capture import Capture, Watch, verify
+from hiddenscope.errors import (
+    HiddenscopeWarning,
+    InputError,
+    ModelError,
+    ProfileError,
+    SiteError,
+)
+from hiddenscope.models import Structure, inspect, load
+from hiddenscope.sites import select_sites
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from transformers import PreTrainedModel
 
     from hiddenscope.capture import Check
-    from hiddenscope.models import LoadedModel, Structure
+    from hiddenscope.models import Stream
 
-IDS = torch.arange(24).reshape(2, 12)
+IDS = torch.arange(3, 27).reshape(2, 12)
+EXTRA = ("prompt", "generated", "massive")
 EMPTY_TOKENIZER = (
     '{"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {}, "merges": []}}'
 )
 
 
-@pytest.mark.parametrize("kind", tiny.ARCHITECTURES)
-def test_the_trunk_is_hugging_faces_tuple(kind: str) -> None:
-    model = tiny.make(kind)
-    structure = inspect(model)
-    assert len(structure.blocks) == 3
-    assert structure.width == 32
-    assert structure.causal == (kind != "bert")
-    assert (structure.final_norm is None) == (kind == "bert")
-    assert [s.name for s in structure.sites[:4]] == [
-        "embed",
-        *(f"block.{i}.resid_post" for i in range(3)),
-    ]
-    with hs.record(model) as recorder, torch.no_grad():
-        output = model(input_ids=IDS, output_hidden_states=True, use_cache=False)
-    p = recorder.profile()
-    for site, index in structure.hf.items():
-        held = output.hidden_states[index]
-        assert p.channels(site, "all")["max"].to_list() == held.flatten(0, 1).amax(0).tolist()
-    assert sorted(structure.hf.values()) == list(range(len(output.hidden_states)))
-    # Where the tuple ends with the final norm, the last block is measured all the same.
-    last_norm = structure.hf.get("final_norm")
-    assert (last_norm == len(output.hidden_states) - 1) == (kind != "bert")
+def stream_of(model: PreTrainedModel) -> Stream:
+    return inspect(model).streams[0]
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "bert"])
 def test_the_checks_pass_and_a_planted_wrong_module_fails_them(kind: str) -> None:
     model = tiny.make(kind)
-    structure = inspect(model)
+    stream = stream_of(model)
     names = ["residual stream", "final norm", "hidden_states", "hooks"]
-    assert [(c.name, c.passed) for c in checks(model, structure)] == [(n, True) for n in names]
+    assert [(c.name, c.passed) for c in checks(model, stream)] == [(n, True) for n in names]
 
     def failed(**changed: object) -> set[str]:
-        planted = dataclasses.replace(structure, **changed)
+        planted = dataclasses.replace(stream, **changed)
         return {c.name for c in checks(model, planted) if not c.passed}
 
-    swapped = (structure.blocks[1], structure.blocks[0], structure.blocks[2])
+    blocks = stream.blocks
+    swapped = (blocks[1], blocks[0], blocks[2])
     assert {"residual stream", "hidden_states"} <= failed(blocks=swapped)
-    last_but_one = (*structure.blocks[:2], structure.blocks[1])
+    last_but_one = (*blocks[:2], blocks[1])
     assert "final norm" in failed(blocks=last_but_one)
-    if structure.final_norm is not None:
+    if stream.final_norm is not None:
+        # The final norm taken for the last block, and the other way round.
         assert "final norm" in failed(output=None)
+        assert "final norm" in failed(blocks=(*blocks[:2], stream.final_norm))
 
 
-def checks(model: PreTrainedModel, structure: Structure) -> list[Check]:
+def checks(model: PreTrainedModel, stream: Stream, sites: str = "trunk") -> list[Check]:
     """Run one forward pass and return what is checked inside it and beside it."""
     mask = torch.ones_like(IDS)
-    watch = Watch(model, structure)
+    chosen = select_sites(sites, stream.sites)
+    watch = Watch(stream, [s.name for s in chosen]).__enter__()
     with torch.no_grad():
         model(input_ids=IDS, attention_mask=mask)
-    return [*watch.checks, *verify(model, structure, IDS, mask)]
+    structure = Structure(model, (stream,))
+    return [*watch.checks, *verify(structure, {"input_ids": IDS, "attention_mask": mask})]
+
+
+def plant(stream: Stream, point: str, **changed: object) -> Stream:
+    """Change the tap of a point in block 1."""
+    wrong = stream.anatomies[1]
+    tap = dataclasses.replace(wrong.taps[point], **changed)
+    wrong = dataclasses.replace(wrong, taps=wrong.taps | {point: tap})
+    return dataclasses.replace(stream, anatomies=(stream.anatomies[0], wrong, stream.anatomies[2]))
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bert", "gpt_neox", "granite", "olmo2"])
+def test_a_wrong_module_for_a_point_fails_its_check(kind: str) -> None:
+    model = tiny.make(kind)
+    stream = stream_of(model)
+    held = {c.name: c for c in checks(model, stream, "all")}
+    assert held["points"].passed
+    assert 0 <= held["points"].value < 1e-6
+    other = stream.anatomies[2].taps["attn_out"]
+    wrong = plant(stream, "attn_out", module=other.module, path=other.path)
+    inner = stream.anatomies[1].taps["attn_mix"]
+    before = plant(stream, "attn_out", module=inner.module, side="input", key=inner.key)
+    for planted in (wrong, before):
+        held = {c.name: c for c in checks(model, planted, "all")}
+        assert not held["points"].passed
+        assert "block 1" in held["points"].detail
+
+
+def test_a_residual_multiplier_that_is_ignored_fails_its_check() -> None:
+    model = tiny.make("granite")
+    stream = stream_of(model)
+    assert stream.anatomies[1].taps["mlp_out"].scale == model.config.residual_multiplier != 1
+    held = {c.name: c for c in checks(model, plant(stream, "mlp_out", scale=None), "all")}
+    assert not held["points"].passed
+    assert "resid_post = resid_mid + mlp_out does not hold in block 1" in held["points"].detail
+
+
+def test_a_scale_of_the_whole_block_is_part_of_its_equation() -> None:
+    model = families.make("gemma4_unified_text")
+    for layer, scale in zip(model.layers, (0.7, 1.0, 1.3), strict=True):
+        layer.layer_scalar.fill_(scale)
+    stream = stream_of(model)
+    assert str(stream.anatomies[0].steps[1]) == "resid_post = scale × (resid_mid + mlp_out)"
+    assert checks(model, stream, "all")[1].passed
+
+
+def test_a_tensor_that_is_changed_in_place_afterwards_was_copied() -> None:
+    model = tiny.make("falcon")  # adds the attention's output to that of its MLP in place
+    stream = stream_of(model)
+    assert {c.name: c.passed for c in checks(model, stream, "all")}["points"]
+    kept: dict[str, torch.Tensor] = {}
+    with Capture(stream, ["block.0.mlp_out"], take=kept.__setitem__), torch.no_grad():
+        model(input_ids=IDS)
+    seen = Capture(stream, ["block.0.mlp_out"], take=lambda s, x: kept.update(copy=x.clone()))
+    with seen, torch.no_grad():
+        model(input_ids=IDS)
+    assert not torch.equal(kept["copy"], kept["block.0.mlp_out"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "pattern", "says"),
+    [
+        ("gpt_neox", "block.*.resid_mid", "side by side"),
+        ("mixtral", "block.*.mlp_act", "experts of a mixture"),
+        ("mamba", "block.0.mlp_out", "has no MLP"),
+        ("xmod", "block.1.attn_out", "could not be told"),
+        ("gpt2", "block.*.attn_ou", "resid_pre, attn_norm, attn_mix, attn_out, resid_mid"),
+        ("t5", "encoder/block.*.cross_out", "no site matches"),
+        ("t5", "middle/embed", "the model has encoder, decoder"),
+    ],
+)
+def test_a_point_that_there_is_not_is_refused_by_name(kind: str, pattern: str, says: str) -> None:
+    with pytest.raises(SiteError, match=re.escape(says)):
+        hs.record(families.make(kind), sites=pattern)
+
+
+def test_an_encoder_decoder_has_two_streams() -> None:
+    model = families.make("t5")
+    with hs.record(model, sites="all") as recorder, torch.no_grad():
+        model(input_ids=IDS, decoder_input_ids=IDS[:, :5])
+    p = recorder.profile()
+    assert p.streams == ["encoder", "encoder_mlp_act", "decoder", "decoder_mlp_act"]
+    assert p.stream.name == "encoder"
+    assert p.tokens == {"first": 0, "special": 0, "regular": 24} | dict.fromkeys(EXTRA, 0)
+    decoder = p.on("decoder")
+    assert decoder.tokens["first"] == 2
+    assert "block.2.cross_out" in decoder.sites
+    assert decoder.r2(view="all").sizes == {"site_a": 5, "site_b": 5}
+    with pytest.raises(InputError, match="no site of the trunk"):
+        p.on("decoder_mlp_act").r2()
+    with pytest.raises(ProfileError, match="it has encoder"):
+        p.on("residual")
 
 
 @pytest.mark.parametrize("kind", ["llama", "bert"])
@@ -111,7 +195,7 @@ def test_a_state_changed_between_two_blocks_of_the_measured_pass_fails_its_check
 def test_nan_does_not_make_a_decoder_look_bidirectional(value: float) -> None:
     model = tiny.make("gpt2")
     model.h[1].mlp.c_proj.bias.data[3] = value
-    assert inspect(model).causal
+    assert stream_of(model).causal
 
 
 def test_an_output_of_another_width_is_no_site() -> None:
@@ -121,13 +205,13 @@ def test_an_output_of_another_width_is_no_site() -> None:
         "opt", vocab_size=64, max_position_embeddings=64, **narrow, **small
     )
     model = AutoModel.from_config(config).eval()
-    structure = inspect(model)
-    assert [s.name for s in structure.sites] == [
+    stream = stream_of(model)
+    assert [s.name for s in stream.trunk] == [
         "embed",
         "block.0.resid_post",
         "block.1.resid_post",
     ]
-    held = checks(model, structure)
+    held = checks(model, stream)
     assert all(c.passed for c in held)
     assert "project_out" in held[1].detail
 
@@ -137,7 +221,9 @@ def test_a_failed_check_is_a_loud_warning(monkeypatch: pytest.MonkeyPatch) -> No
 
     def wrong(model: object) -> object:
         found = inspect(model)
-        return dataclasses.replace(found, hf={**found.hf, "embed": 1, "block.0.resid_post": 0})
+        stream = found.streams[0]
+        hf = {**stream.hf, "embed": 1, "block.0.resid_post": 0}
+        return dataclasses.replace(found, streams=(dataclasses.replace(stream, hf=hf),))
 
     monkeypatch.setattr(recorder, "inspect", wrong)
     with pytest.warns(HiddenscopeWarning, match="hidden_states"):
@@ -145,10 +231,20 @@ def test_a_failed_check_is_a_loud_warning(monkeypatch: pytest.MonkeyPatch) -> No
     assert "checks failed" in repr(p)
 
 
-def test_blocks_that_are_not_declared_are_an_error() -> None:
+def test_blocks_that_are_not_declared_are_confirmed_or_an_error() -> None:
     model = tiny.make("gpt2")
     model._can_record_outputs = None
-    with pytest.raises(ModelError, match="cannot find the blocks of GPT2Model"):
+    # They are found by name then, and confirmed by what Hugging Face returns.
+    assert stream_of(model).found == "by name (GPT2Block)"
+    model.h[1].register_forward_hook(lambda _, __, output: output * 2)
+    plain = model.forward
+    model.forward = lambda **given: plain(**given) | {"hidden_states": ()}
+    with pytest.raises(ModelError, match="not those of its hidden_states"):
+        inspect(model)
+    model = families.make("gptj")
+    assert stream_of(model).found == "by name (GPTJBlock)"
+    model.h = torch.nn.Sequential(*model.h)
+    with pytest.raises(ModelError, match="cannot find the blocks of GPTJModel"):
         inspect(model)
 
 
@@ -165,93 +261,3 @@ def test_the_head_is_left_aside_and_training_mode_restored() -> None:
     assert whole.training
     assert all(m.training for m in whole.modules())
     assert a.moments().equals(b.moments())
-
-
-class TestLoading:
-    def test_the_demo_runs_in_float32_without_a_head(self, demo: LoadedModel) -> None:
-        assert type(demo.model).__name__ == "GPT2Model"
-        assert demo.model.dtype == torch.float32
-        assert not demo.model.training
-        assert demo.model.config._attn_implementation == "sdpa"
-        assert context_length(demo.model, demo.tokenizer) == 256
-
-    def test_a_folder_loads_as_the_object_does(self, tmp_path: Path) -> None:
-        model = tiny.make("llama")
-        folder = tiny.save(model, tmp_path / "llama")
-        by_folder = hs.profile(str(folder), text=TEXT)
-        by_object = hs.profile(model, tokenizer=load("demo").tokenizer, text=TEXT)
-        assert by_folder.moments().equals(by_object.moments())
-        identity = by_folder.manifest["model"]
-        assert identity["source"] == "folder"
-        assert len(identity["checkpoint_sha256"]) == 64
-
-    def test_a_checkpoint_with_a_head_and_prefix_is_whole(self, tmp_path: Path) -> None:
-        from transformers import AutoModelForCausalLM
-
-        model = AutoModelForCausalLM.from_config(tiny.make("qwen3").config)
-        folder = tiny.save(model, tmp_path / "qwen")
-        assert type(load(str(folder)).model).__name__ == "Qwen3Model"
-
-    def test_the_dtype_is_the_configs_unless_another_is_asked_for(self, tmp_path: Path) -> None:
-        folder = str(tiny.save(tiny.make("gpt2").bfloat16(), tmp_path / "half"))
-        assert load(folder).model.dtype == torch.bfloat16
-        assert load(folder, dtype="float32").model.dtype == torch.float32
-
-    def test_other_shapes_than_the_config_says_are_refused(self, tmp_path: Path) -> None:
-        folder = tiny.save(tiny.make("gpt2"), tmp_path / "model")
-        config = folder / "config.json"
-        config.write_text(config.read_text().replace('"n_positions": 64', '"n_positions": 32'))
-        with pytest.raises(ModelError, match="wpe"):
-            load(str(folder))
-
-    @pytest.mark.parametrize(
-        ("file", "old", "new", "match"),
-        [
-            ("config.json", '"n_layer": 3', '"n_layer": "three"', "cannot load the model"),
-            ("config.json", '"dtype": "float32"', '"dtype": "float99"', "cannot load the model"),
-            ("model.safetensors", None, "junk", "cannot load the model"),
-            ("tokenizer.json", None, EMPTY_TOKENIZER, "without a vocabulary"),
-        ],
-    )
-    def test_broken_files_are_named(
-        self, tmp_path: Path, file: str, old: str | None, new: str, match: str
-    ) -> None:
-        folder = tiny.save(tiny.make("gpt2"), tmp_path / "model")
-        path = folder / file
-        path.write_text(new if old is None else path.read_text().replace(old, new))
-        with pytest.raises(ModelError, match=match):
-            load(str(folder))
-
-    def test_a_tokenizer_of_another_model_is_an_error(self) -> None:
-        model = tiny.make("gpt2", vocab_size=64)
-        with pytest.raises(InputError, match="do not belong together"):
-            hs.profile(model, tokenizer=load("demo").tokenizer, text=TEXT)
-
-    @pytest.mark.parametrize(
-        ("name", "match"),
-        [
-            ("some text " * 40, "--text"),
-            ("sample:article", "hiddenscope profile demo sample:article"),
-            ("{folder}", "if it holds texts"),
-        ],
-    )
-    def test_what_is_no_model_gets_a_hint(self, tmp_path: Path, name: str, match: str) -> None:
-        with pytest.raises(ModelError, match=match):
-            load(name.format(folder=tmp_path))
-
-    def test_a_device_that_holds_no_values_is_refused(self) -> None:
-        with pytest.raises(ModelError, match="meta"):
-            load("demo", device="meta")
-
-    def test_another_tokenizer_leaves_the_models_identity(self) -> None:
-        p = hs.profile("demo", text=TEXT, tokenizer=load("demo").tokenizer)
-        assert p.manifest["model"]["source"] == "embedded"
-
-    def test_what_is_not_a_transformers_model_is_refused(self) -> None:
-        with pytest.raises(ModelError, match="from_states"):
-            hs.profile(torch.nn.Linear(2, 2), text=TEXT)
-
-    def test_a_position_table_with_a_padding_row_holds_fewer_positions(self) -> None:
-        model = tiny.make("gpt2")
-        model.position_embeddings = torch.nn.Embedding(64, 4, padding_idx=1)
-        assert context_length(model, None) == 62

@@ -37,14 +37,14 @@ from hiddenscope.stats.moments import Moments
 from hiddenscope.stats.norms import Norms
 from hiddenscope.stats.positions import Positions
 from hiddenscope.stats.sample import Sample
-from hiddenscope.strata import STRATA
+from hiddenscope.strata import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import xarray as xr
 
-K = range(len(STRATA))
+K = range(len(PLAIN))
 ALL = range(len(SITES))
 
 
@@ -258,7 +258,7 @@ def test_grid_holds_every_value_of_every_token(windows: list[Window], plain: Pla
     data = measure(Grid, windows).dataset(decode)["count"]
     assert data.dims == ("site", "stratum", "cell")
     assert data.dtype == np.int64
-    for site, k in np.ndindex(len(SITES), len(STRATA)):
+    for site, k in np.ndindex(len(SITES), len(PLAIN)):
         values = plain.values(SITES[site])[plain.stratum == k]
         counts = data.values[site, k]
         finite = values[np.isfinite(values)].astype(np.float64)
@@ -274,7 +274,7 @@ def test_moments_are_numpys_over_tokens_finite_at_the_site(
     data = measure(Moments, windows).dataset(decode)
     assert data["over"].attrs["threshold"] == 6.0
     at_threshold = 0
-    for site, k in np.ndindex(len(SITES), len(STRATA)):
+    for site, k in np.ndindex(len(SITES), len(PLAIN)):
         found = {key: values[site, k] for key, values in data.items() if key != "count"}
         values = plain.values(SITES[site])[plain.stratum == k]
         x = values[np.isfinite(values).all(1)].astype(np.float64)
@@ -378,7 +378,7 @@ def test_norms_count_the_l2_norm_and_largest_magnitude_of_finite_tokens(
 ) -> None:
     data = measure(Norms, windows).dataset(decode)
     magnitudes = np.append(grid.VALUES[0x7F80:], 2.0**128)
-    for site, k in np.ndindex(len(SITES), len(STRATA)):
+    for site, k in np.ndindex(len(SITES), len(PLAIN)):
         x = plain.values(SITES[site])[(plain.stratum == k) & plain.finite(SITES[site])]
         x = np.abs(x.astype(np.float64))
         for key, norm in (("l2", np.sqrt((x**2).sum(1))), ("linf", x.max(1))):
@@ -464,7 +464,7 @@ def test_extremes_are_the_64_largest_at_most_8_a_channel(channels: int, ties: bo
     assert data["value"].dims == ("site", "stratum", "rank")
     assert data.sizes["rank"] == 64
     lengths = []
-    for site, k in np.ndindex(len(SITES), len(STRATA)):
+    for site, k in np.ndindex(len(SITES), len(PLAIN)):
         held = data.isel(site=site, stratum=k)
         expected = numpy_extremes(made, SITES[site], k)
         lengths.append(len(expected))
@@ -490,7 +490,7 @@ def test_sample_keeps_a_short_text_whole_with_its_states_and_labels() -> None:
     assert data["passage"].values.tolist() == [1] * 62
     np.testing.assert_array_equal(data["position"], np.arange(62))
     np.testing.assert_array_equal(data["token_id"], plain.token_id)
-    np.testing.assert_array_equal(data["stratum"], np.array(STRATA)[plain.stratum])
+    np.testing.assert_array_equal(data["stratum"], np.array(PLAIN)[plain.stratum])
     assert data["piece"].values.tolist() == [decode([i]) for i in plain.token_id]
     for i, site in enumerate(SITES):
         np.testing.assert_array_equal(data["state"][i], plain.values(site))
@@ -508,10 +508,10 @@ def test_sample_keeps_to_its_budget_and_gives_every_stratum_its_share(
     data = measure(Sample, windows, sample_tokens=budget).dataset(decode)
     at = np.array([plain.places.index(place) for place in places(data)])
     assert len(set(at.tolist())) == len(at)
-    strata = np.bincount(plain.stratum[at], minlength=len(STRATA))
+    strata = np.bincount(plain.stratum[at], minlength=len(PLAIN))
     available = np.bincount(plain.stratum)
     assert (strata >= np.minimum(available, 16)).all()
-    assert len(at) <= budget + 16 * len(STRATA)
+    assert len(at) <= budget + 16 * len(PLAIN)
     np.testing.assert_array_equal(data["token_id"], plain.token_id[at])
     for i, site in enumerate(SITES):
         np.testing.assert_array_equal(data["state"][i], plain.values(site)[at])
@@ -552,7 +552,7 @@ def test_a_sample_without_a_budget_still_shows_a_few_tokens_of_every_stratum(
     windows: list[Window], budget: int
 ) -> None:
     data = measure(Sample, windows, sample_tokens=budget).dataset(decode)
-    strata = np.array([(data["stratum"].values == s).sum() for s in STRATA])
+    strata = np.array([(data["stratum"].values == s).sum() for s in PLAIN])
     available = np.bincount(Plain(windows).stratum)
     assert (strata >= np.minimum(available, 16)).all()
     assert not data["passage"].any()
@@ -561,11 +561,11 @@ def test_a_sample_without_a_budget_still_shows_a_few_tokens_of_every_stratum(
 def test_gathering_copies_the_counted_tokens_by_stratum_and_rounds_float64() -> None:
     strata = np.array([[0, 2, 1, -1], [0, 1, 2, 2]], np.int8)
     zeros = np.zeros((2, 4), np.int64)
-    tokens = Tokens(zeros, strata, zeros, zeros[:, 0], zeros[:, 0], zeros[:, 0].astype(np.uint64))
+    tokens = Tokens(zeros, strata, zeros, zeros, zeros[:, 0], zeros[:, 0].astype(np.uint64))
     states = torch.arange(1.0, 9, dtype=torch.float64).reshape(2, 4, 1) + 1e-12
     states[0, 3] = torch.nan
     gathered = tokens.gather(states)
     states[:] = 100
     assert gathered.dtype == torch.float32
     assert gathered.squeeze(1).tolist() == [1, 5, 3, 6, 2, 7, 8]
-    assert tokens.bounds.tolist() == [0, 2, 4, 7]
+    assert tokens.count(4).tolist() == [2, 2, 3, 0]

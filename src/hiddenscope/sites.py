@@ -62,6 +62,11 @@ class Site:
         return match[2] if match else None
 
     @property
+    def in_trunk(self) -> bool:
+        """Whether the site belongs to the default sites of a model."""
+        return self.point in {None, "resid_post"}
+
+    @property
     def label(self) -> str:
         """The site in words: ``embed``, ``block 3``, ``block 3 attn_out``, ``final norm``."""
         if self.block is None:
@@ -80,20 +85,25 @@ def trunk(n_blocks: int, *, final_norm: bool) -> tuple[Site, ...]:
 
 
 def select_sites(
-    patterns: str | Iterable[str], available: Sequence[Site], hf: Sequence[Site] = ()
+    patterns: str | Iterable[str],
+    available: Sequence[Site],
+    hf: Sequence[Site] = (),
+    default: Sequence[Site] | None = None,
 ) -> tuple[Site, ...]:
     """Choose sites by name, pattern or selection.
 
     Parameters
     ----------
     patterns : str or iterable of str
-        ``trunk`` or ``all`` (every site in `available`), ``hf`` (exactly the sites of
-        Hugging Face's ``hidden_states`` tuple), a site, or a pattern such as
+        ``trunk`` (those in `default`), ``all`` (every site in `available`), ``hf`` (exactly the
+        sites of Hugging Face's ``hidden_states`` tuple), a site, or a pattern such as
         ``block.*.resid_post``. A string may hold several, separated by commas.
     available : sequence of Site
         The sites that there are, in order.
     hf : sequence of Site
         The sites of the ``hidden_states`` tuple.
+    default : sequence of Site, optional
+        The trunk; by default every available site that can belong to one.
 
     Returns
     -------
@@ -109,24 +119,32 @@ def select_sites(
     if not parts:
         msg = "no sites were asked for: choose 'trunk', 'hf', 'all', a site or a pattern"
         raise SiteError(msg)
+    if default is None:
+        default = [s for s in available if s.in_trunk]
+    named = {"trunk": set(default), "all": set(available), "hf": set(hf)}
     chosen: set[Site] = set()
     for part in (p.strip() for p in parts):
-        if part in {"trunk", "all"}:
-            found = set(available)
-        elif part == "hf":
-            found = set(hf)
-        else:
+        found = named.get(part)
+        if found is None:
             found = {s for s in available if fnmatchcase(s.name, part)}
         if not found:
-            names = [s.name for s in available]
-            known = ", ".join(names if len(names) <= 6 else [*names[:3], "…", *names[-2:]])
             msg = (
-                f"no site matches {part!r}: this has {known}; choose 'trunk', 'hf', 'all', "
-                "a site or a pattern such as 'block.*.resid_post'"
+                f"no site matches {part!r}: this has {_known(available)}; choose 'trunk', 'hf', "
+                "'all', a site or a pattern such as 'block.*.resid_post'"
             )
             raise SiteError(msg)
         chosen |= found
     return tuple(s for s in available if s in chosen)
+
+
+def _known(available: Sequence[Site]) -> str:
+    """Say which sites there are: ``embed, block.0 to block.11 with resid_post, final_norm``."""
+    points = list(dict.fromkeys(s.point for s in available if s.point))
+    blocks = [s.block for s in available if s.block is not None]
+    ends = [s.name for s in available if s.block is None]
+    inner = f"block.{min(blocks)} to block.{max(blocks)} with {', '.join(points)}" if blocks else ""
+    words = ["embed", inner, "final_norm"]
+    return ", ".join(w for w in words if w and (w == inner or w in ends)) or "no sites"
 
 
 def check_patterns(patterns: str) -> None:
@@ -137,7 +155,7 @@ def check_patterns(patterns: str) -> None:
     SiteError
         A part is neither a selection nor anything like a site.
     """
-    for part in (p.strip() for p in patterns.split(",")):
+    for part in (p.strip().rpartition("/")[2] for p in patterns.split(",")):
         known = part in {"trunk", "hf", "all", "embed", "final_norm"}
         if not known and not part.startswith("block.") and not set(part) & set("*?["):
             msg = (

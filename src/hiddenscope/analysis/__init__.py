@@ -13,6 +13,7 @@ from hiddenscope.analysis.loud import (
 from hiddenscope.analysis.summary import channels, moments
 from hiddenscope.analysis.tokens import extremes, norms, positions, sample
 from hiddenscope.analysis.views import (
+    MAIN,
     caption,
     choose_sites,
     group,
@@ -20,10 +21,14 @@ from hiddenscope.analysis.views import (
     manifest,
     site_names,
     strata_names,
+    stream_names,
+    stream_of,
     tokens,
+    trunk_sites,
 )
 
 __all__ = [
+    "MAIN",
     "THRESHOLDS",
     "Outliers",
     "caption",
@@ -47,6 +52,9 @@ __all__ = [
     "sample",
     "site_names",
     "strata_names",
+    "stream_names",
+    "stream_of",
     "tokens",
+    "trunk_sites",
     "wing",
 ]

@@ -34,7 +34,10 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class _View:
-    """Sums of a view: the count, means ``[site, channel]`` and how strata differ from them."""
+    """Sums of a view: the count, means ``[site, channel]`` and how strata differ from them.
+
+    The sites are those of the trunk, ``site_a``.
+    """
 
     data: xr.Dataset
     strata: NDArray[np.int64]
@@ -57,6 +60,12 @@ class _View:
 
 def _view(stream: xr.DataTree, view: str) -> _View:
     data = group(stream, "cross")
+    if not data.sizes["site_a"]:
+        msg = (
+            f"the stream {stream.name!r} holds no site of the trunk, and only between those are "
+            "covariance and R² kept: measure it with --sites trunk as well"
+        )
+        raise InputError(msg)
     k = strata_index(stream, view)
     weights = np.asarray(data["count"].values, np.float64)[k]
     means = np.asarray(data["mean"].values)[k]

@@ -8,12 +8,44 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hiddenscope import strata
-from hiddenscope.errors import SiteError
+from hiddenscope.errors import ProfileError, SiteError
 from hiddenscope.sites import Site, select_sites
 
 if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
+
+MAIN = "residual"
+"""The stream that is meant where none is named."""
+
+
+def stream_names(tree: xr.DataTree) -> list[str]:
+    """Return the names of a profile's streams, in order."""
+    return [str(name) for name in tree.children]
+
+
+def stream_of(tree: xr.DataTree, name: str | None = None) -> xr.DataTree:
+    """Return a stream of a profile: the one named, by default the residual stream or the first.
+
+    Raises
+    ------
+    ProfileError
+        There is no such stream.
+    """
+    names = stream_names(tree)
+    if name is None:
+        name = MAIN if MAIN in names or not names else names[0]
+    if name not in names:
+        held = f"it has {', '.join(names)}" if names else "it holds none"
+        msg = f"this profile has no stream {name!r}: {held}"
+        raise ProfileError(msg)
+    return tree.children[name]
+
+
+def trunk_sites(stream: xr.DataTree) -> list[str]:
+    """Return the stream's sites that belong to the trunk, or all of them where none does."""
+    names = site_names(stream)
+    return [name for name in names if Site(name).in_trunk] or names
 
 
 def manifest(stream: xr.DataTree) -> dict[str, Any]:

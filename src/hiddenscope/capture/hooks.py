@@ -2,78 +2,72 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
 from hiddenscope.errors import CaptureError
-from hiddenscope.models import Structure, block_input, hidden_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from transformers import PreTrainedModel
+    from hiddenscope.models import Stream, Tap
 
-    from hiddenscope.sites import Site
-
-    Call = tuple[tuple[Any, ...], dict[str, Any]]
+    Places = dict[torch.nn.Module, list[tuple[str, Tap]]]
 
 
 class Capture:
-    """Hooks on the sites of a model, for as long as the context lasts.
+    """Hooks on the sites of a stream, for as long as the context lasts.
 
     Nothing is changed: the states are handed over detached, the forward pass, its gradients
     and its random numbers are as they would be without hooks.
 
     Parameters
     ----------
-    model : PreTrainedModel
-        The base model.
-    structure : Structure
-    sites : tuple of Site
+    stream : Stream
+    sites : sequence of str
     take : callable
         Called once a site and forward pass as ``take(site, states)``, when the states exist;
         it must copy what it keeps, as a later module may change them in place.
     begin : callable, optional
-        Called as ``begin(args, kwargs)`` with what the model was called with.
+        Called as ``begin(args, kwargs)`` with what the stream's owner was called with.
     end : callable, optional
-        Called as ``end(output)`` when the forward pass is complete.
+        Called as ``end(output)`` when its forward pass is complete.
     """
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        structure: Structure,
-        sites: tuple[Site, ...],
+        stream: Stream,
+        sites: Sequence[str],
         *,
         take: Callable[[str, torch.Tensor], None],
         begin: Callable[[tuple[Any, ...], dict[str, Any]], None] | None = None,
         end: Callable[[Any], None] | None = None,
     ) -> None:
-        self.model = model
-        self.structure = structure
-        self.sites = sites
+        self.stream = stream
+        self.sites = tuple(sites)
         self._take = take
         self._begin = begin
         self._end = end
         self._seen: list[str] | None = None
+        self._calls: dict[torch.nn.Module, int] = {}
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> Self:
-        names = {site.name for site in self.sites}
-        structure = self.structure
+        places: Places = defaultdict(list)
+        taps = self.stream.taps
+        for site in self.sites:
+            places[taps[site].module].append((site, taps[site]))
         hook = self._handles.append
+        owner = self.stream.owner
         try:
-            hook(self.model.register_forward_pre_hook(self._start, with_kwargs=True))
-            if "embed" in names:
-                hook(structure.blocks[0].register_forward_pre_hook(self._embed, with_kwargs=True))
-            for i, block in enumerate(structure.blocks):
-                if (name := f"block.{i}.resid_post") in names:
-                    hook(block.register_forward_hook(self._output(name, structure.output_index[i])))
-            if "final_norm" in names and structure.final_norm is not None:
-                hook(structure.final_norm.register_forward_hook(self._output("final_norm", 0)))
-            hook(self.model.register_forward_hook(self._finish))
+            hook(owner.register_forward_pre_hook(self._start, with_kwargs=True))
+            for module, here in places.items():
+                hook(module.register_forward_pre_hook(self._input(here), with_kwargs=True))
+                hook(module.register_forward_hook(self._output(here), with_kwargs=True))
+            hook(owner.register_forward_hook(self._finish))
         except BaseException:
             self._remove()
             raise
@@ -95,39 +89,59 @@ class Capture:
 
     def _start(self, _: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._seen = []
+        self._calls.clear()
         if self._begin is not None:
             self._begin(args, kwargs)
 
     def _finish(self, _: torch.nn.Module, __: tuple[Any, ...], output: Any) -> None:
         seen, self._seen = self._seen, None
-        expected = [site.name for site in self.sites]
-        if seen is not None and sorted(seen) != sorted(expected):
-            missing = sorted(set(expected) - set(seen)) or sorted(set(seen))
+        if seen is not None and sorted(seen) != sorted(self.sites):
+            missing = sorted(set(self.sites) - set(seen)) or sorted(set(seen))
             msg = (
                 f"the forward pass did not yield each site once (see {', '.join(missing[:3])}): "
-                f"expected {len(expected)} states, got {len(seen)}; a compiled or replaced "
+                f"expected {len(self.sites)} states, got {len(seen)}; a compiled or replaced "
                 "module may not run hooks"
             )
             raise CaptureError(msg)
         if self._end is not None:
             self._end(output)
 
-    def _hand_over(self, name: str, states: torch.Tensor) -> None:
-        # Outside of a forward pass of the model, a block runs on someone else's behalf: a
-        # gradient checkpoint that is computed again, or a call of the block alone.
-        if self._seen is None:
-            return
-        self._seen.append(name)
-        with torch.no_grad(), torch.autocast(states.device.type, enabled=False):
-            self._take(name, states.detach())
+    def _input(self, here: list[tuple[str, Tap]]) -> Callable[..., None]:
+        taps = [(site, tap) for site, tap in here if tap.side == "input"]
 
-    def _embed(self, _: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._hand_over("embed", block_input(args, kwargs))
-
-    def _output(
-        self, name: str, index: int
-    ) -> Callable[[torch.nn.Module, tuple[Any, ...], Any], None]:
-        def hook(_: torch.nn.Module, __: tuple[Any, ...], output: Any) -> None:
-            self._hand_over(name, hidden_state(output, index))
+        def hook(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            # Outside of a forward pass of the owner, a module runs on someone else's behalf: a
+            # gradient checkpoint that is computed again, or a call of the block alone.
+            if self._seen is not None:
+                self._calls[module] = self._calls.get(module, -1) + 1
+                self._hand_over(module, taps, args, kwargs, None)
 
         return hook
+
+    def _output(self, here: list[tuple[str, Tap]]) -> Callable[..., None]:
+        taps = [(site, tap) for site, tap in here if tap.side == "output"]
+
+        def hook(
+            module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+        ) -> None:
+            if self._seen is not None:
+                self._hand_over(module, taps, args, kwargs, output)
+
+        return hook
+
+    def _hand_over(
+        self,
+        module: torch.nn.Module,
+        taps: list[tuple[str, Tap]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        output: Any,
+    ) -> None:
+        assert self._seen is not None
+        for site, tap in taps:
+            if self._calls[module] == tap.call:
+                self._seen.append(site)
+                with torch.no_grad():
+                    states = tap.read(args, kwargs, output).detach()
+                    with torch.autocast(states.device.type, enabled=False):
+                        self._take(site, states)

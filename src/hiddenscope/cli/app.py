@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hiddenscope import __version__
-from hiddenscope.cli import plot, profile, show
+from hiddenscope.cli import plot, profile, show, sites
 from hiddenscope.cli.runs import INTERRUPTED, Interrupted
 from hiddenscope.errors import HiddenscopeError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command("profile")(profile.command)
 app.command("show")(show.command)
 app.command("plot")(plot.command)
+app.command("sites")(sites.command)
 
 
 def _version(wanted: bool) -> None:

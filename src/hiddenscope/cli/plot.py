@@ -29,6 +29,10 @@ def command(
     sites: Annotated[
         str | None, typer.Option(help="Sites and patterns, with commas between.")
     ] = None,
+    stream: Annotated[
+        str | None,
+        typer.Option(help="decoder, mlp_act, …", show_default="the residual stream, or the first"),
+    ] = None,
     bins: Annotated[int | None, typer.Option(help="Bins of a histogram.")] = None,
     x: Annotated[str | None, typer.Option(help="x axis of the ridge: sigma or raw.")] = None,
     without: Annotated[
@@ -47,8 +51,10 @@ def command(
     figures.options(kind)
     target = figures.check_path(output if output is not None else Path(f"{kind}.png"))
     made = Profile.open(runs.find(Path(arguments[0]) if len(arguments) == 2 else None))
+    if stream is not None:
+        made = made.on(stream)
     options = {"sites": sites, "bins": bins, "x": x, "without": _channels(without)}
-    figure = figures.draw(kind, made.dataset, view=view, **options)
+    figure = figures.draw(kind, made.stream, view=view, **options)
     typer.echo(str(figures.save(figure, target)))
 
 

@@ -41,7 +41,11 @@ def command(
         typer.Option("-o", "--output", help="Folder to write.", show_default="a new one"),
     ] = None,
     sites: Annotated[
-        str, typer.Option(help="trunk, hf, all, or sites and patterns, with commas between.")
+        str,
+        typer.Option(
+            help="trunk, hf, all, or sites and patterns, with commas between: block.*.attn_out. "
+            "`hiddenscope sites MODEL` lists them."
+        ),
     ] = "trunk",
     view: Annotated[
         str, typer.Option(help="Tokens that figures show: rest, all, first, first+special, …")
@@ -56,11 +60,40 @@ def command(
         str | None,
         typer.Option(help="float32, bfloat16 or float16.", show_default="as the model says"),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where to run: cpu, cuda, …")] = "cpu",
-    column: Annotated[str, typer.Option(help="The key that holds the text in JSONL.")] = "text",
+    device: Annotated[
+        str, typer.Option(help="Where to run: cpu, cuda, cuda:1, mps or auto.")
+    ] = "cpu",
+    device_map: Annotated[
+        str | None,
+        typer.Option(help="auto: spread a large model over devices; needs accelerate."),
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit of a model on the hub.")
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
+    ] = False,
+    column: Annotated[
+        str | None,
+        typer.Option(help="The key of a JSONL row.", show_default="text, or messages of chats"),
+    ] = None,
     split: Annotated[
         str, typer.Option(help="A document is a whole text, or its lines or paragraphs.")
     ] = "document",
+    chat: Annotated[
+        bool,
+        typer.Option(
+            "--chat",
+            help="Sources are JSONL of conversations; tokens are told apart by who wrote them.",
+        ),
+    ] = False,
+    bos: Annotated[
+        str,
+        typer.Option(help="BOS at the start of windows: auto (as the tokenizer does), add, never."),
+    ] = "auto",
+    pack: Annotated[
+        bool, typer.Option("--pack", help="Join documents and cut them into full windows.")
+    ] = False,
     sample_mib: Annotated[float, typer.Option(help="Budget of the sample in MiB.")] = 8.0,
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw figures.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an earlier result.")] = False,
@@ -95,8 +128,14 @@ def command(
                 batch_tokens=batch_tokens,
                 dtype=dtype,
                 device=device,
+                device_map=device_map,
+                revision=revision,
+                trust_remote_code=trust_remote_code,
                 column=column,
                 split=split,
+                chat=chat,
+                bos=bos,
+                pack=pack,
                 sample_mib=sample_mib,
                 progress=progress,
             )

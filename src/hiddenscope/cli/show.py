@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
+    from rich.table import Table
 
     from hiddenscope.profiles import Profile
 
@@ -39,25 +40,40 @@ def command(
     view: Annotated[
         str, typer.Option(help="Tokens to speak of: rest, all, first, first+special, …")
     ] = "rest",
+    sites: Annotated[
+        str | None,
+        typer.Option(help="Sites and patterns, with commas between.", show_default="the trunk"),
+    ] = None,
+    stream: Annotated[
+        str | None,
+        typer.Option(help="decoder, mlp_act, …", show_default="every stream with a trunk"),
+    ] = None,
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.TABLE,
 ) -> None:
     """Show a profile: a row a site, and the checks."""
     from rich.console import Console
 
+    from hiddenscope import analysis
     from hiddenscope.profiles import Profile
 
     made = Profile.open(runs.find(profile))
+    if stream is not None:
+        made = made.on(stream)
     if format is Format.TABLE:
-        print_profile(made, view, Console(highlight=False))
-    elif format is Format.CSV:
-        typer.echo(made.moments(view).to_csv(), nl=False)
+        print_profile(made, view, Console(highlight=False), sites, alone=stream is not None)
+        return
+    table = made.moments(view)
+    if sites is not None:
+        table = table.loc[analysis.choose_sites(made.stream, sites)]
+    if format is Format.CSV:
+        typer.echo(table.to_csv(), nl=False)
     else:
-        table = made.moments(view)
         rows = json.loads(table.reset_index().to_json(orient="records", double_precision=15))
         typer.echo(
             json.dumps(
                 {
                     "view": view,
+                    "stream": made.stream.name,
                     "tokens": made.tokens,
                     "sites": rows,
                     "checks": made.checks,
@@ -69,15 +85,56 @@ def command(
         )
 
 
-def print_profile(made: Profile, view: str, console: Console) -> None:
-    """Print the table by site and the checks."""
+def print_profile(
+    made: Profile,
+    view: str,
+    console: Console,
+    sites: str | None = None,
+    *,
+    alone: bool = False,
+) -> None:
+    """Print the table by site of each stream with a trunk, or of one alone, and the checks."""
+    from hiddenscope import analysis
+    from hiddenscope.sites import Site
+
+    streams = [made.on(name) for name in made.streams]
+    trunks = [s for s in streams if any(Site(name).in_trunk for name in s.sites)]
+    for held in [made] if alone or not trunks else trunks:
+        console.print(_table(held, view, sites))
+        hidden = len(held.sites) - len(analysis.trunk_sites(held.stream))
+        if hidden and sites is None:
+            console.print(f"{hidden} more sites: --sites all", style="dim", markup=False)
+    others = [str(s.stream.name) for s in streams if s not in trunks]
+    if others and not alone and trunks:
+        console.print(f"more streams: --stream {', '.join(others)}", style="dim", markup=False)
+    console.print()
+    print_checks(made, console)
+
+
+def print_checks(made: Profile, console: Console) -> None:
+    """Print what a run checked of itself, a line each."""
+    from rich.markup import escape
+
+    for check in made.checks:
+        mark, style = ("✓", "green") if check["passed"] else ("✗", "bold red")
+        if check["level"] == "note":
+            mark, style = ("·", "dim")
+        elif check["level"] == "warning" and not check["passed"]:
+            mark, style = ("!", "yellow")
+        console.print(f"[{style}]{mark}[/] {escape(check['name'])}: {escape(check['detail'])}")
+
+
+def _table(made: Profile, view: str, sites: str | None) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
+    from hiddenscope import analysis
+
     manifest = made.manifest
     name, corpus = manifest["model"]["name"], manifest["corpus"]["name"]
+    stream = f", {made.stream.name} stream" if made.stream.name != analysis.MAIN else ""
     table = Table(
-        title=f"[bold]{escape(name)}[/bold] on {escape(corpus)}",
+        title=f"[bold]{escape(name)}[/bold] on {escape(corpus)}{stream}",
         caption=escape(made.caption(view)),
         title_justify="left",
         caption_justify="left",
@@ -90,8 +147,12 @@ def print_profile(made: Profile, view: str, console: Console) -> None:
     for column in ("HF", "tokens", "std", "min", "max", "excess\nkurtosis"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("log density\n−max … +max", no_wrap=True)
-    moments = made.moments(view)
-    for site, row in moments.iterrows():
+    chosen = (
+        analysis.trunk_sites(made.stream)
+        if sites is None
+        else analysis.choose_sites(made.stream, sites)
+    )
+    for site, row in made.moments(view).loc[chosen].iterrows():
         table.add_row(
             str(site),
             "–" if row["hf_index"] < 0 else f"{int(row['hf_index'])}",
@@ -99,15 +160,7 @@ def print_profile(made: Profile, view: str, console: Console) -> None:
             *(_number(row[c]) for c in ("std", "min", "max", "excess_kurtosis")),
             _spark(made, str(site), view, row["min"], row["max"]),
         )
-    console.print(table)
-    console.print()
-    for check in made.checks:
-        mark, style = ("✓", "green") if check["passed"] else ("✗", "bold red")
-        if check["level"] == "note":
-            mark, style = ("·", "dim")
-        elif check["level"] == "warning" and not check["passed"]:
-            mark, style = ("!", "yellow")
-        console.print(f"[{style}]{mark}[/] {escape(check['name'])}: {escape(check['detail'])}")
+    return table
 
 
 def _count(tokens: int) -> str:

@@ -1,6 +1,8 @@
-"""From sources to token batches: documents, shards, windows, strata."""
+"""From sources to token batches: documents, shards, windows, base strata."""
 
 from hiddenscope.corpus.batches import TokenBatch, batches
+from hiddenscope.corpus.chat import check_template
+from hiddenscope.corpus.encoding import BOS_MODES, adds_bos, special_ids
 from hiddenscope.corpus.shards import SHARD_BYTES, shards
 from hiddenscope.corpus.sources import (
     DEFAULT_SOURCE,
@@ -10,16 +12,10 @@ from hiddenscope.corpus.sources import (
     documents,
     size,
 )
-from hiddenscope.corpus.windows import (
-    Window,
-    Windower,
-    adds_bos,
-    limit_tokens,
-    special_ids,
-    stratify,
-)
+from hiddenscope.corpus.windows import Window, Windower, limit_tokens
 
 __all__ = [
+    "BOS_MODES",
     "DEFAULT_SOURCE",
     "SHARD_BYTES",
     "SPLITS",
@@ -30,10 +26,10 @@ __all__ = [
     "adds_bos",
     "batches",
     "check_sources",
+    "check_template",
     "documents",
     "limit_tokens",
     "shards",
     "size",
     "special_ids",
-    "stratify",
 ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,17 +25,53 @@ class TokenBatch:
     ----------
     input_ids, attention_mask : ndarray[batch, pos] of int64
     strata : ndarray[batch, pos] of int8
-        `hiddenscope.strata.PADDING` for padding.
-    document, window : ndarray[batch] of int64
+        Base strata, as in `Window`; `hiddenscope.strata.PADDING` for padding.
+    starts : ndarray[batch, pos] of bool
+        Whether nothing comes before the token in its text.
+    document : ndarray[batch, pos] of int64
+        The document of each token, 0 for padding.
+    window : ndarray[batch] of int64
     digest : ndarray[batch] of uint64
     """
 
     input_ids: NDArray[np.int64]
     attention_mask: NDArray[np.int64]
     strata: NDArray[np.int8]
+    starts: NDArray[np.bool_]
     document: NDArray[np.int64]
     window: NDArray[np.int64]
     digest: NDArray[np.uint64]
+
+    def shift_right(self, start: NDArray[np.int64]) -> TokenBatch:
+        """Return what a decoder reads that is to say this text: a start token, then the text.
+
+        Parameters
+        ----------
+        start : ndarray[batch] of int64
+
+        Returns
+        -------
+        TokenBatch
+            Each token in the stratum and document that it has in the text, but for the last,
+            which falls away; the start token is where the text starts.
+        """
+
+        def behind(values: NDArray[Any], first: Any) -> NDArray[Any]:
+            moved = np.concatenate([values[:, :1], values[:, :-1]], 1)
+            moved[:, 0] = first
+            return moved
+
+        starts = behind(self.starts, first=True)
+        # The text's own first token has the start token before it now.
+        starts[:, 1:2] = False
+        return replace(
+            self,
+            input_ids=behind(self.input_ids, start),
+            attention_mask=behind(self.attention_mask, 1),
+            strata=behind(self.strata, self.strata[:, 0]),
+            starts=starts,
+            document=behind(self.document, self.document[:, 0]),
+        )
 
     @property
     def tokens(self) -> int:
@@ -43,7 +79,9 @@ class TokenBatch:
         return int(self.attention_mask.sum())
 
 
-def batches(windows: Sequence[Window], batch_tokens: int, pad_id: int) -> Iterator[TokenBatch]:
+def batches(
+    windows: Sequence[Window], batch_tokens: int, pad_id: int, *, padded: bool = True
+) -> Iterator[TokenBatch]:
     """Sort windows by length, stably, and pack them into batches.
 
     Parameters
@@ -54,6 +92,8 @@ def batches(windows: Sequence[Window], batch_tokens: int, pad_id: int) -> Iterat
         Bound on rows × longest row; a single longer window is a batch of its own.
     pad_id : int
         Any id that the model knows; the mask decides what is padding.
+    padded : bool
+        Whether rows of several lengths may share a batch, padded to the longest.
 
     Yields
     ------
@@ -62,7 +102,8 @@ def batches(windows: Sequence[Window], batch_tokens: int, pad_id: int) -> Iterat
     rows: list[Window] = []
     # Longest first: the batch that needs the most memory comes when least is at stake.
     for window in sorted(windows, key=lambda w: -len(w.ids)):
-        if rows and (len(rows) + 1) * len(rows[0].ids) > batch_tokens:
+        full = (len(rows) + 1) * len(rows[0].ids) > batch_tokens if rows else False
+        if rows and (full or not (padded or len(window.ids) == len(rows[0].ids))):
             yield _pack(rows, pad_id)
             rows = []
         rows.append(window)
@@ -75,14 +116,18 @@ def _pack(rows: list[Window], pad_id: int) -> TokenBatch:
     ids = np.full(shape, pad_id, np.int64)
     mask = np.zeros(shape, np.int64)
     strata = np.full(shape, PADDING, np.int8)
+    starts = np.zeros(shape, np.bool_)
+    document = np.zeros(shape, np.int64)
     for i, row in enumerate(rows):
         n = len(row.ids)
         ids[i, :n], mask[i, :n], strata[i, :n] = row.ids, 1, row.strata
+        starts[i, :n], document[i, :n] = row.starts, row.documents
     return TokenBatch(
         ids,
         mask,
         strata,
-        document=np.array([w.document for w in rows], np.int64),
+        starts,
+        document,
         window=np.array([w.window for w in rows], np.int64),
         digest=np.array([w.digest for w in rows], np.uint64),
     )

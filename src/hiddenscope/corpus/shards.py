@@ -20,6 +20,7 @@ def shards(
 
     A document longer than a shard is cut at white space into parts, so that the tokenizer never
     holds more than a shard. It stays one document, whose windows start anew with each part.
+    A chat is never cut: half a conversation is none.
 
     Yields
     ------
@@ -41,7 +42,7 @@ def shards(
 
 def _fit(document: Document, limit: int) -> Iterator[Document]:
     data = document.text.encode()
-    if len(data) <= limit:
+    if len(data) <= limit or document.messages is not None:
         yield document
         return
     start, number = 0, 0

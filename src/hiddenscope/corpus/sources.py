@@ -1,17 +1,16 @@
-"""Sources of text: samples, literal texts, files, folders, standard input, JSONL."""
+"""Sources of text: samples, literal texts, files, folders, standard input, JSONL, chats."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import sys
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from hiddenscope.corpus.conversations import conversation, whole_characters
+from hiddenscope.corpus.files import decode, find, read, rows, sample, texts_of
 from hiddenscope.errors import SourceError
 
 if TYPE_CHECKING:
@@ -21,8 +20,7 @@ DEFAULT_SOURCE = "sample:mixed"
 STDIN = "-"
 SPLITS = ("document", "lines", "paragraphs")
 
-_HALVES = re.compile("[\ud800-\udfff]")
-_TEXT_SUFFIXES = {".txt", ".text", ".md", ".rst", ".jsonl", ""}
+TEXT_COLUMN, CHAT_COLUMN = "text", "messages"
 
 
 @dataclass(frozen=True)
@@ -32,18 +30,25 @@ class Document:
     Attributes
     ----------
     text : str
+        Of a chat: its messages (and tools, if any) as canonical JSON.
     name : str
         Where it came from, such as ``book.txt`` or ``rows.jsonl:12``.
     part : int
         Which part of a document that is longer than a shard; 0 for the first or only one.
     whole : int, optional
         The digest of the whole document that this is a part of.
+    messages : tuple of dict, optional
+        Of a chat.
+    tools : tuple of dict, optional
+        The tools that the model of a chat may call.
     """
 
     text: str
     name: str
     part: int = 0
     whole: int | None = None
+    messages: tuple[dict[str, Any], ...] | None = None
+    tools: tuple[dict[str, Any], ...] | None = None
 
     @cached_property
     def digest(self) -> int:
@@ -53,18 +58,25 @@ class Document:
 
 
 def check_sources(
-    sources: Sequence[str], texts: Sequence[str] = (), split: str = "document"
+    sources: Sequence[str],
+    texts: Sequence[str] = (),
+    split: str = "document",
+    *,
+    chat: bool = False,
 ) -> None:
     """Refuse what cannot be read, before anything costly is done.
 
     Raises
     ------
     SourceError
-        A source does not exist, is empty or holds no text; `split` is unknown.
+        A source does not exist, is empty or holds no text; `split` is unknown; for chats, a
+        source is not JSONL.
     """
     if split not in SPLITS:
         msg = f"unknown split {split!r}: choose one of {', '.join(SPLITS)}"
         raise SourceError(msg)
+    if chat:
+        _check_chat(sources, texts, split)
     if not sources and not texts:
         msg = f"no text to read: name a source such as {DEFAULT_SOURCE!r}, or give a text"
         raise SourceError(msg)
@@ -73,16 +85,32 @@ def check_sources(
         raise SourceError(msg)
     for source in sources:
         if source.startswith("sample:"):
-            _sample(source)
+            sample(source)
         elif source != STDIN:
-            _files(source)
+            find(source, chat=chat)
 
 
-def size(sources: Sequence[str], texts: Sequence[str] = ()) -> int:
+def _check_chat(sources: Sequence[str], texts: Sequence[str], split: str) -> None:
+    expected = f"chats are read from .jsonl files, a list of messages a row ({CHAT_COLUMN!r})"
+    if texts or not sources:
+        msg = f"{expected}, not from {'literal texts' if texts else 'nothing'}: name a file"
+        raise SourceError(msg)
+    if split != "document":
+        msg = f"a chat is not cut by {split}: leave split at 'document'"
+        raise SourceError(msg)
+    for source in sources:
+        if source == STDIN or source.startswith("sample:"):
+            msg = f"{expected}, not from {source!r}: name a file or a folder of them"
+            raise SourceError(msg)
+
+
+def size(sources: Sequence[str], texts: Sequence[str] = (), *, chat: bool = False) -> int:
     """Return about how many bytes of text the sources hold, or 0 where it cannot be known."""
     if STDIN in sources:
         return 0
-    paths = [p for s in sources for p in ([_sample(s)] if s.startswith("sample:") else _files(s))]
+    paths = [
+        p for s in sources for p in ([sample(s)] if s.startswith("sample:") else find(s, chat=chat))
+    ]
     literal = sum(len(t.encode("utf-8", "surrogatepass")) for t in texts)
     return literal + sum(p.stat().st_size for p in paths)
 
@@ -91,8 +119,9 @@ def documents(
     sources: Sequence[str],
     texts: Sequence[str] = (),
     *,
-    column: str = "text",
+    column: str | None = None,
     split: str = "document",
+    chat: bool = False,
 ) -> Iterator[Document]:
     """Read documents one by one: the literal texts first, then the sources in order.
 
@@ -100,13 +129,17 @@ def documents(
     ----------
     sources : sequence of str
         ``sample:NAME``, a UTF-8 text file, a folder of them (read in sorted order), a
-        ``.jsonl`` file, or ``-`` for standard input.
+        ``.jsonl`` file, or ``-`` for standard input. For chats: ``.jsonl`` files and folders,
+        of which the ``.jsonl`` files are read.
     texts : sequence of str
         Literal texts, a document each.
-    column : str
-        The key of a JSONL row that holds the text.
+    column : str, optional
+        The key of a JSONL row that holds the text, by default ``text``; of a chat the list of
+        messages, by default ``messages``.
     split : {'document', 'lines', 'paragraphs'}
         Cut each text finer than a file or row.
+    chat : bool
+        Each row is a conversation.
 
     Yields
     ------
@@ -118,42 +151,52 @@ def documents(
     SourceError
         A source cannot be read; the message names the file and the place in it.
     """
-    check_sources(sources, texts, split)
+    check_sources(sources, texts, split, chat=chat)
+    if chat:
+        yield from _chats(sources, CHAT_COLUMN if column is None else column)
+        return
     for number, text in enumerate(texts, 1):
         yield from _cut(text, f"text {number}", split)
     for source in sources:
-        for name, text in _read(source, column):
+        for name, text in _read(source, TEXT_COLUMN if column is None else column):
             yield from _cut(text, name, split)
+
+
+def _chats(sources: Sequence[str], column: str) -> Iterator[Document]:
+    for path in (path for source in sources for path in find(source, chat=True)):
+        for number, row in rows(path, column):
+            name = f"{path}:{number}"
+            text, messages, tools = conversation(row, column, name)
+            yield Document(text, name, messages=messages, tools=tools)
 
 
 def _read(source: str, column: str) -> Iterator[tuple[str, str]]:
     if source.startswith("sample:"):
-        path = _sample(source)
-        rows = (
-            _rows(path, "text")
+        path = sample(source)
+        found = (
+            texts_of(path, TEXT_COLUMN)
             if path.suffix == ".jsonl"
-            else [(1, _decode(path.read_bytes(), source))]
+            else [(1, decode(path.read_bytes(), source))]
         )
-        for number, text in rows:
+        for number, text in found:
             yield f"{source}#{number}", text
         return
     if source == STDIN:
         if sys.stdin is None:
             msg = "standard input (-) is closed: pipe a text into it"
             raise SourceError(msg)
-        yield "standard input", _decode(sys.stdin.buffer.read(), "standard input")
+        yield "standard input", decode(sys.stdin.buffer.read(), "standard input")
         return
-    for path in _files(source):
+    for path in find(source):
         if path.suffix.lower() == ".jsonl":
-            for number, text in _rows(path, column):
+            for number, text in texts_of(path, column):
                 yield f"{path}:{number}", text
         else:
-            yield str(path), _decode(_bytes(path), str(path))
+            yield str(path), decode(read(path), str(path))
 
 
 def _cut(text: str, name: str, split: str) -> Iterator[Document]:
-    # Half a surrogate pair (from JSON escapes or a shell's raw bytes) is no character.
-    text = _HALVES.sub("\ufffd", text)
+    text = whole_characters(text)
     if split == "lines":
         pieces: Iterable[str] = text.splitlines()
     elif split == "paragraphs":
@@ -163,94 +206,3 @@ def _cut(text: str, name: str, split: str) -> Iterator[Document]:
     for number, piece in enumerate(pieces, 1):
         if piece.strip():
             yield Document(piece, name if split == "document" else f"{name}#{number}")
-
-
-def _sample(source: str) -> Path:
-    folder = Path(str(files("hiddenscope") / "assets" / "samples"))
-    name = source.removeprefix("sample:")
-    known = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix in {".txt", ".jsonl"}}
-    if name not in known:
-        msg = f"there is no sample {name!r}: choose {' or '.join(f'sample:{k}' for k in known)}"
-        raise SourceError(msg)
-    return known[name]
-
-
-def _files(source: str) -> list[Path]:
-    path = Path(source)
-    try:
-        path.stat()
-    except FileNotFoundError:
-        msg = f"there is no file or folder {source!r}: check the path, or use --text for a text"
-        raise SourceError(msg) from None
-    except (OSError, ValueError) as error:
-        shown = source if len(source) <= 60 else source[:60] + "…"
-        msg = f"cannot read {shown!r} ({_reason(error)}): check the path, or use --text for a text"
-        raise SourceError(msg) from error
-    if path.is_dir():
-        found = [
-            p
-            for p in sorted(path.rglob("*"))
-            if p.is_file()
-            and p.suffix.lower() in _TEXT_SUFFIXES
-            and p.stat().st_size
-            and not any(part.startswith(".") for part in p.relative_to(path).parts)
-        ]
-        if not found:
-            msg = f"the folder {source!r} holds no text files (.txt, .md, .rst, .jsonl)"
-            raise SourceError(msg)
-        return found
-    if path.is_file() and not path.stat().st_size:
-        msg = f"the file {source!r} is empty"
-        raise SourceError(msg)
-    return [path]
-
-
-def _reason(error: OSError | ValueError) -> str:
-    return getattr(error, "strerror", None) or str(error)
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        msg = f"cannot read {str(path)!r}: {_reason(error)}"
-        raise SourceError(msg) from error
-
-
-def _decode(data: bytes, name: str) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        msg = (
-            f"{name!r} is not UTF-8: byte {error.start} is 0x{data[error.start]:02X}; "
-            "convert it, for example with iconv -f latin1 -t utf-8"
-        )
-        raise SourceError(msg) from error
-
-
-def _rows(path: Path, column: str) -> Iterator[tuple[int, str]]:
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        msg = f"cannot read {str(path)!r}: {_reason(error)}"
-        raise SourceError(msg) from error
-    with file:
-        for number, line in enumerate(file, 1):
-            where = f"{path}:{number}"
-            text = _decode(line, where)
-            if not text.strip():
-                continue
-            try:
-                row = json.loads(text)
-            except (ValueError, RecursionError) as error:
-                msg = f"{where} is not JSON ({error}): expected one object a line"
-                raise SourceError(msg) from error
-            if not isinstance(row, dict) or column not in row:
-                keys = ", ".join(map(repr, row)) if isinstance(row, dict) else "no keys"
-                msg = f"{where} has no column {column!r} (it has {keys}): choose one with --column"
-                raise SourceError(msg)
-            if not isinstance(row[column], str):
-                kind = type(row[column]).__name__
-                msg = f"{where}: column {column!r} holds {kind}, expected a text"
-                raise SourceError(msg)
-            yield number, row[column]

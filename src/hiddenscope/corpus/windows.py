@@ -1,14 +1,16 @@
-"""Windows: what the model sees at once, and to which stratum each token belongs."""
+"""Windows: what the model sees at once."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hiddenscope.strata import FIRST, REGULAR, SPECIAL, STRATA
+from hiddenscope.corpus.encoding import Encoder, opening_ids
+from hiddenscope.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,9 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
+    from hiddenscope.corpus.encoding import Piece
     from hiddenscope.corpus.sources import Document
-
-CODES = {name: code for code, name in enumerate(STRATA)}
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,19 @@ class Window:
     Attributes
     ----------
     document : int
-        Index of the document in the corpus.
+        Index, in the corpus, of the document at its start.
     digest : int
-        The document's.
+        The document's; where documents are packed, one of the window's ids.
     window : int
-        Index of the window in the document.
+        Index of the window in the document; 0 where documents are packed.
     ids : ndarray[pos] of int64
     strata : ndarray[pos] of int8
+        Base strata, indices into the `Windower`'s: of each token as if it were neither first
+        nor special, which `hiddenscope.strata.stratify` decides for a stream.
+    starts : ndarray[pos] of bool
+        Whether nothing comes before the token in its text.
+    documents : ndarray[pos] of int64
+        The document of each token.
     """
 
     document: int
@@ -42,49 +49,8 @@ class Window:
     window: int
     ids: NDArray[np.int64]
     strata: NDArray[np.int8]
-
-
-def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Return the ids that the tokenizer flags special, without one that serves only as UNK."""
-    added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    flagged = set(tokenizer.all_special_ids) | added
-    unknown = tokenizer.unk_token_id
-    if unknown is not None:
-        roles = ("bos", "eos", "sep", "pad", "cls", "mask")
-        if unknown not in {getattr(tokenizer, f"{role}_token_id", None) for role in roles}:
-            flagged.discard(unknown)
-    return frozenset(flagged)
-
-
-def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the tokenizer puts its BOS (or CLS) token before a text."""
-    ids = tokenizer("a")["input_ids"]
-    starts = {tokenizer.bos_token_id, tokenizer.cls_token_id} - {None}
-    return bool(ids) and ids[0] in starts
-
-
-def stratify(
-    ids: NDArray[np.int64], positions: NDArray[np.int64], special: frozenset[int], *, causal: bool
-) -> NDArray[np.int8]:
-    """Assign each token its stratum.
-
-    Parameters
-    ----------
-    ids, positions : ndarray of int64
-        Of one shape; no padding.
-    special : frozenset of int
-    causal : bool
-        In a causal stream position 0 is ``first``, special token or not.
-
-    Returns
-    -------
-    ndarray of int8, of the same shape
-    """
-    strata = np.full(ids.shape, CODES[REGULAR], np.int8)
-    strata[np.isin(ids, list(special))] = CODES[SPECIAL]
-    if causal:
-        strata[positions == 0] = CODES[FIRST]
-    return strata
+    starts: NDArray[np.bool_]
+    documents: NDArray[np.int64]
 
 
 class Windower:
@@ -95,76 +61,130 @@ class Windower:
     tokenizer : PreTrainedTokenizerBase
     length : int or None
         Tokens of a window, special tokens included; None for no limit.
-    causal : bool
+    bos : {'auto', 'add', 'never'}
+        As the tokenizer (or the chat template) does; every window starts with the BOS, put there
+        where none stands; the BOS that the tokenizer (or the chat template) puts first is taken
+        away. Where documents are packed it is each document that starts so.
+    pack : bool
+        Join the documents of a shard, as in GPT-2's training, and cut them into full windows.
+        Where no BOS stands between two documents the tokenizer's EOS, if it has one, is put after
+        the first. A part of a document that is longer than a shard is a text of its own here, as
+        it is elsewhere.
+    chat : bool
+        Documents are conversations, which the tokenizer's chat template writes.
 
     Attributes
     ----------
-    documents, cut, windows : int
-        Documents begun, documents longer than a window, windows taken.
+    documents, cut, windows, with_bos : int
+        Documents begun, documents that go on in another window, windows taken, and those of
+        them that start with the tokenizer's BOS or CLS.
     digest : hashlib object
         SHA-256 over the digests of the documents begun.
+    strata : tuple of str
+        What the codes of base strata mean: `hiddenscope.strata.PLAIN` or ``CHAT``.
+
+    Raises
+    ------
+    InputError
+        An option is unknown or cannot be followed with this tokenizer.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, length: int | None, *, causal: bool
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        length: int | None,
+        *,
+        bos: str = "auto",
+        pack: bool = False,
+        chat: bool = False,
     ) -> None:
-        self.tokenizer = tokenizer
+        if pack and length is None:
+            msg = "packed documents are cut into full windows: give the length of a window"
+            raise InputError(msg)
+        self.encoder = Encoder(tokenizer, bos, chat=chat)
+        self.strata = self.encoder.strata
         self.length = length
-        self.causal = causal
-        self.special = special_ids(tokenizer)
-        self.documents = self.cut = self.windows = 0
+        self._pack = length if pack else None
+        self.documents = self.cut = self.windows = self.with_bos = 0
         self.digest = hashlib.sha256()
+        self._opening = opening_ids(tokenizer)
         self._number = 0
+        self._last_cut = -1
 
     def __call__(self, documents: Iterable[Document]) -> Iterator[Window]:
-        """Tokenize documents, in order, into windows.
+        """Tokenize a shard's documents, in order, into windows.
 
         What is counted is what is taken: whoever stops early has not seen the rest.
         """
+        made = self._apart(documents) if self._pack is None else self._packed(documents, self._pack)
+        for window in made:
+            self.windows += 1
+            self.with_bos += int(window.ids[0]) in self._opening
+            yield window
+
+    def _apart(self, documents: Iterable[Document]) -> Iterator[Window]:
         for document in documents:
-            if not document.part:
-                self.documents += 1
-                self._number = 0
-                whole = document.digest if document.whole is None else document.whole
-                self.digest.update(whole.to_bytes(8, "little"))
-            for ids in (np.array(ids, np.int64) for ids in self._tokenize(document.text) if ids):
-                self.windows += 1
+            self._begin(document)
+            for ids, strata in self.encoder.pieces(document, self.length):
                 self.cut += self._number == 1
-                strata = stratify(ids, np.arange(len(ids)), self.special, causal=self.causal)
-                yield Window(self.documents - 1, document.digest, self._number, ids, strata)
+                starts = np.zeros(len(ids), np.bool_)
+                starts[0] = True
+                number = self.documents - 1
+                numbers = np.full(len(ids), number)
+                yield Window(number, document.digest, self._number, ids, strata, starts, numbers)
                 self._number += 1
 
-    def _tokenize(self, text: str) -> list[list[int]]:
-        if self.length is None:
-            return [self._call(text)]
-        if not self.tokenizer.is_fast:
-            return self._cut_ids(text, self.length)
-        side = self.tokenizer.truncation_side
-        # Windows run from the start of a document, whatever the tokenizer would cut away.
-        self.tokenizer.truncation_side = "right"
-        try:
-            encoded = self._call(
-                text,
-                truncation=True,
-                max_length=self.length,
-                stride=0,
-                return_overflowing_tokens=True,
+    def _packed(self, documents: Iterable[Document], length: int) -> Iterator[Window]:
+        shard = list(documents)
+        pieces = self._separated([self.encoder.whole(d) for d in shard])
+        ids = np.concatenate([ids for ids, _ in pieces] or [np.zeros(0, np.int64)])
+        strata = np.concatenate([strata for _, strata in pieces] or [np.zeros(0, np.int8)])
+        lengths = [len(ids) for ids, _ in pieces]
+        begins = np.cumsum([0, *lengths])
+        numbers = self.documents - 1 + np.cumsum([not d.part for d in shard])
+        of_token = np.repeat(numbers, lengths)
+        starts = np.isin(np.arange(len(ids)), begins)
+        waiting = list(zip(begins, shard, strict=False))[::-1]
+        for start in range(0, len(ids), length):
+            here = slice(start, start + length)
+            while waiting and waiting[-1][0] < start + length:
+                self._begin(waiting.pop()[1])
+            first = int(of_token[start])
+            if not starts[start] and first != self._last_cut:
+                self.cut += 1
+                self._last_cut = first
+            own = starts[here].copy()
+            own[0] = True
+            digest = hashlib.blake2b(ids[here].astype("<i8").tobytes(), digest_size=8).digest()
+            yield Window(
+                first,
+                int.from_bytes(digest, "little"),
+                0,
+                ids[here],
+                strata[here],
+                own,
+                of_token[here],
             )
-        finally:
-            self.tokenizer.truncation_side = side
-        return list(encoded)
 
-    def _call(self, text: str, **options: Any) -> Any:
-        return self.tokenizer(
-            text, return_attention_mask=False, return_token_type_ids=False, verbose=False, **options
-        )["input_ids"]
+    def _separated(self, pieces: list[Piece]) -> list[Piece]:
+        """Put an EOS between documents where the next does not start with a BOS."""
+        return [
+            # Nothing follows the last one: it is as if one like it did.
+            piece if self._opens(piece if after is None else after) else self.encoder.closed(piece)
+            for piece, after in zip_longest(pieces, pieces[1:])
+        ]
 
-    def _cut_ids(self, text: str, length: int) -> list[list[int]]:
-        """Cut as a fast tokenizer's overflow does: every window carries the special tokens."""
-        plain = self._call(text, add_special_tokens=False)
-        build = self.tokenizer.build_inputs_with_special_tokens
-        room = length - len(build([]))
-        return [build(plain[i : i + room]) for i in range(0, max(len(plain), 1), room)]
+    def _opens(self, piece: Piece) -> bool:
+        return len(piece[0]) > 0 and int(piece[0][0]) in self._opening
+
+    def _begin(self, document: Document) -> None:
+        """Count a document; a part that goes on is none of its own."""
+        if document.part:
+            return
+        self.documents += 1
+        self._number = 0
+        whole = document.digest if document.whole is None else document.whole
+        self.digest.update(whole.to_bytes(8, "little"))
 
 
 def limit_tokens(windows: Iterable[Window], tokens: int | None) -> Iterator[Window]:
@@ -176,14 +196,18 @@ def limit_tokens(windows: Iterable[Window], tokens: int | None) -> Iterator[Wind
     if left <= 0:
         return
     for window in windows:
-        kept = window.ids[:left]
-        left -= len(kept)
+        kept = slice(left)
         yield (
             window
-            if len(kept) == len(window.ids)
-            else Window(
-                window.document, window.digest, window.window, kept, window.strata[: len(kept)]
+            if len(window.ids) <= left
+            else replace(
+                window,
+                ids=window.ids[kept],
+                strata=window.strata[kept],
+                starts=window.starts[kept],
+                documents=window.documents[kept],
             )
         )
+        left -= len(window.ids)
         if left <= 0:
             return

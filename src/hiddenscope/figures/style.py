@@ -147,7 +147,7 @@ def subject(
         A profile's whole tree, or one stream of it.
     view : str
     sites : str, list of str or None
-        As in `hiddenscope.analysis.choose_sites`; None for all.
+        As in `hiddenscope.analysis.choose_sites`; None for the trunk.
     group : str
         The group of the profile that the figure is drawn from.
 
@@ -163,11 +163,21 @@ def subject(
         if not tree.children:
             msg = "this profile holds no stream, so there is nothing to draw"
             raise FigureError(msg)
-        stream = tree.children.get("residual") or next(iter(tree.children.values()))
-    names = analysis.choose_sites(stream, list(sites) if isinstance(sites, tuple) else sites)
+        stream = analysis.stream_of(tree)
+    sites = list(sites) if isinstance(sites, tuple) else sites
+    names = analysis.trunk_sites(stream) if sites is None else analysis.choose_sites(stream, sites)
     if group not in stream.children:
         msg = f"this profile holds no group {group!r}, from which this figure is drawn"
         raise FigureError(msg)
+    if group == "cross":
+        known = {str(s) for s in analysis.group(stream, group)["site_a"].values}
+        outside = [name for name in names if name not in known]
+        if outside:
+            msg = (
+                f"this figure compares sites of the trunk, of which {outside[0]} is none: choose "
+                "among embed, block.*.resid_post and final_norm"
+            )
+            raise FigureError(msg)
     counts = analysis.tokens(stream)
     words = analysis.caption(stream, view)
     held = analysis.moments(stream, view)["tokens"]
@@ -179,7 +189,10 @@ def subject(
         )
         raise FigureError(msg)
     model = analysis.manifest(stream).get("model", {}).get("name") or "unnamed model"
-    return Subject(stream, shorten(legible(str(model)), 40), view, names, words)
+    name = shorten(legible(str(model)), 40)
+    if stream.name != analysis.MAIN:
+        name = f"{name}, {str(stream.name).replace('_', ' ')}"
+    return Subject(stream, name, view, names, words)
 
 
 def sheet(width: float, body: float, title: str, claim: str, caption: str) -> Picture:

@@ -1,27 +1,34 @@
 """Models: loading them, and finding where their hidden states are."""
 
-from hiddenscope.models.loading import (
-    DEMO,
-    DTYPES,
-    LoadedModel,
-    adopt,
-    context_length,
-    describe,
-    load,
-)
-from hiddenscope.models.structure import Structure, block_input, hidden_state, inspect, same_bits
+from hiddenscope.models.adopting import adopt
+from hiddenscope.models.anatomy import POINTS, Step
+from hiddenscope.models.calling import forward_arguments, plain_ids, vocabulary
+from hiddenscope.models.context import context_length
+from hiddenscope.models.loaded import LoadedModel, describe
+from hiddenscope.models.loading import DEMO, DTYPES, load
+from hiddenscope.models.padding import padding_changes
+from hiddenscope.models.structure import DECODER, RESIDUAL, Stream, Structure, inspect
+from hiddenscope.models.taps import Tap, same_bits
 
 __all__ = [
+    "DECODER",
     "DEMO",
     "DTYPES",
+    "POINTS",
+    "RESIDUAL",
     "LoadedModel",
+    "Step",
+    "Stream",
     "Structure",
+    "Tap",
     "adopt",
-    "block_input",
     "context_length",
     "describe",
-    "hidden_state",
+    "forward_arguments",
     "inspect",
     "load",
+    "padding_changes",
+    "plain_ids",
     "same_bits",
+    "vocabulary",
 ]

@@ -2,65 +2,46 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
+import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import transformers
-from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import is_accelerate_available
 from transformers.utils import logging as transformers_logging
 
-from hiddenscope.errors import ModelError
+from hiddenscope.errors import HiddenscopeWarning, ModelError
+from hiddenscope.models import checkpoint, hub, memory
+from hiddenscope.models.adopting import adopt
+from hiddenscope.models.context import context_length
+from hiddenscope.models.loaded import LoadedModel, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig
+
+__all__ = ["DEMO", "DTYPES", "LoadedModel", "adopt", "context_length", "describe", "load"]
 
 DEMO = "demo"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "tekken.json",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "*.tiktoken",
-)
+_DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """A base model ready to run, with its tokenizer.
-
-    Attributes
-    ----------
-    model : PreTrainedModel
-        Without a language-modelling head, in evaluation mode.
-    tokenizer : PreTrainedTokenizerBase or None
-    name : str
-        How the model is called in captions.
-    identity : dict
-        What the manifest says of where it came from.
-    """
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase | None
-    name: str
-    identity: dict[str, Any]
-
-
-def load(name: str, *, dtype: str | None = None, device: str = "cpu") -> LoadedModel:
+def load(
+    name: str,
+    *,
+    dtype: str | None = None,
+    device: str = "cpu",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    device_map: str | dict[str, Any] | None = None,
+) -> LoadedModel:
     """Load a base model and its tokenizer by name.
 
     Parameters
@@ -70,7 +51,14 @@ def load(name: str, *, dtype: str | None = None, device: str = "cpu") -> LoadedM
     dtype : {'float32', 'bfloat16', 'float16'}, optional
         By default as the model's configuration says.
     device : str
-        Any device that torch knows.
+        Any device that torch knows (``cpu``, ``cuda``, ``cuda:1``, ``mps``), or ``auto``: the
+        first of ``cuda``, ``mps`` and ``cpu`` that is there.
+    revision : str, optional
+        A branch, tag or commit of a model on the hub.
+    trust_remote_code : bool
+        Run code that comes with the model, where transformers has none for it.
+    device_map : str or dict, optional
+        Spread the model over several devices, as accelerate does: ``auto``, or module → device.
 
     Returns
     -------
@@ -79,28 +67,47 @@ def load(name: str, *, dtype: str | None = None, device: str = "cpu") -> LoadedM
     Raises
     ------
     ModelError
-        The model does not exist or cannot be reached, has no tokenizer or no safetensors
-        weights, lacks some weights, or `dtype` or `device` is unknown.
+        The model or its revision does not exist or cannot be reached, has no tokenizer or no
+        safetensors weights, lacks some weights, does not fit into memory, needs code or packages
+        that are not there, or `dtype`, `device` or `device_map` cannot be used.
+
+    Warns
+    -----
+    HiddenscopeWarning
+        Code that comes with the model is run.
     """
     if dtype is not None and dtype not in DTYPES:
         msg = f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}"
         raise ModelError(msg)
-    _check_device(device)
+    device = _device(device, device_map)
     folder = _local_folder(name)
     # Where the hub cannot be asked, what is cached is all there is.
     where: dict[str, Any] = {}
     if folder is None:
-        where = {"local_files_only": not _reachable(name)}
+        commit, reachable = hub.locate(name, revision)
+        where = {"revision": commit, "local_files_only": not reachable}
     else:
-        _check_folder(name, folder)
-    source = str(folder) if folder else name
+        _check_revision(name, revision)
+        checkpoint.check_folder(name, folder)
+    source, what = str(folder) if folder else name, f"{name!r}{hub.at(revision)}"
     with _quiet():
-        config = _attempt(name, AutoConfig.from_pretrained, source, **where)
-        tokenizer = _attempt(name, AutoTokenizer.from_pretrained, source, **where)
-        _check_tokenizer(name, tokenizer)
+        owners = _attempt(what, hub.owners_of_code, source, where) if trust_remote_code else []
+        _warn_of_code(name, owners)
+        code = {"trust_remote_code": trust_remote_code, **where}
+        config = _attempt(what, AutoConfig.from_pretrained, source, **code)
+        tokenizer = _attempt(what, AutoTokenizer.from_pretrained, source, **code)
+        checkpoint.check_tokenizer(name, tokenizer)
+        method = _attempt(what, checkpoint.check_quantisation, name, config)
+        what += f", quantised with {method}" if method else ""
+        if device_map is None:
+            _check_memory(name, folder, where, _target(dtype, config, method), device)
+            # Some quantised weights cannot be moved once they are loaded.
+            if method and is_accelerate_available():
+                device_map = {"": device}
+        kind = _kind(config, owners)
         model, info = _attempt(
-            name,
-            AutoModel.from_pretrained,
+            what,
+            kind.from_pretrained,
             source,
             config=config,
             dtype=DTYPES[dtype] if dtype else "auto",
@@ -108,79 +115,111 @@ def load(name: str, *, dtype: str | None = None, device: str = "cpu") -> LoadedM
             # Reported to us by name, and refused below.
             ignore_mismatched_sizes=True,
             output_loading_info=True,
-            **where,
+            device_map=device_map,
+            **code,
         )
-    _check_weights(name, info)
-    model.eval().requires_grad_(False).to(device)
-    revision = getattr(config, "_commit_hash", None)
-    files_at = folder or _snapshot(name, revision)
+    checkpoint.check_loaded(name, model, info)
+    model.eval().requires_grad_(False)
+    if device_map is None:
+        _attempt(what, model.to, device)
+    files_at = folder or hub.snapshot(name, where["revision"])
     identity = {
         "id": name,
         "source": "embedded" if name == DEMO else "folder" if folder else "hub",
-        "revision": revision,
-        "checkpoint_sha256": _digest(files_at) if files_at else None,
+        # A snapshot's folder is named after its commit.
+        "revision": None if folder else files_at.name if files_at else where["revision"],
+        "requested_revision": revision,
+        "checkpoint_sha256": checkpoint.digest(files_at) if files_at else None,
+        "quantisation": method,
+        "code_from": owners,
     }
     label = folder.resolve().name if folder and name != DEMO else name
-    return LoadedModel(model, tokenizer, label, identity)
+    base = model.base_model if kind is AutoModelForCausalLM else model
+    return LoadedModel(base, tokenizer, label, identity)
 
 
-def adopt(
-    model: Any, tokenizer: PreTrainedTokenizerBase | None, name: str | None = None
-) -> LoadedModel:
-    """Take a model that the user has loaded; a head, if it has one, is left aside.
-
-    Raises
-    ------
-    ModelError
-        `model` is not a transformers model.
-    """
-    if not isinstance(model, PreTrainedModel):
+def _device(device: str, device_map: str | dict[str, Any] | None) -> str:
+    if device_map is not None:
+        _check_device_map(device, device_map)
+    if device == "auto":
+        there = {
+            "cuda": torch.cuda.is_available(),
+            "mps": torch.backends.mps.is_available(),
+            "cpu": True,
+        }
+        device = next(name for name, is_there in there.items() if is_there)
+    try:
+        # Reading it back shows that the device holds values, as "meta" does not.
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        first_line = str(error).splitlines()[0]
         msg = (
-            f"expected a transformers model or its name, got {type(model).__name__}: "
-            "for arrays from elsewhere use hiddenscope.from_states"
+            f"cannot use device {device!r} ({first_line}): choose 'cpu', 'auto' or an available "
+            "device"
+        )
+        raise ModelError(msg) from error
+    return device
+
+
+def _check_device_map(device: str, device_map: str | dict[str, Any]) -> None:
+    if device not in {"cpu", "auto"}:
+        msg = f"device {device!r} and device_map cannot both be given: choose one"
+        raise ModelError(msg)
+    if isinstance(device_map, str) and device_map not in _DEVICE_MAPS:
+        msg = (
+            f"unknown device_map {device_map!r}: choose one of {', '.join(_DEVICE_MAPS)}, or a "
+            "dictionary of module → device"
         )
         raise ModelError(msg)
-    base = model.base_model
-    known = name or getattr(model.config, "_name_or_path", "") or type(model).__name__
-    identity = {"id": known, "source": "object", "revision": None, "checkpoint_sha256": None}
-    return LoadedModel(base, tokenizer, Path(known).name or known, identity)
+    if not is_accelerate_available():
+        msg = "device_map needs accelerate: pip install 'hiddenscope[accelerate]'"
+        raise ModelError(msg)
 
 
-def context_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> int | None:
-    """Return the longest window that the model can use, or None where nothing limits it.
-
-    RoBERTa and its kin start positions behind their padding index, so they can use fewer
-    positions than their table has.
-    """
-    limits = []
-    declared = getattr(model.config, "max_position_embeddings", None)
-    if isinstance(declared, int) and declared > 0:
-        limits.append(declared)
-    for path, module in model.named_modules():
-        is_table = isinstance(module, torch.nn.Embedding) and "position_embedding" in path
-        if is_table and module.padding_idx is not None:
-            limits.append(int(module.num_embeddings) - module.padding_idx - 1)
-    # Tokenizers without a limit declare one of about 10³⁰.
-    if tokenizer is not None and 0 < tokenizer.model_max_length < 1 << 30:
-        limits.append(int(tokenizer.model_max_length))
-    return min(limits) if limits else None
+def _check_revision(name: str, revision: str | None) -> None:
+    if revision is not None:
+        kind = "the embedded model" if name == DEMO else "a folder"
+        msg = (
+            f"{name!r} is {kind}, which has no revisions: leave revision {revision!r} out, or "
+            "name a model on the hub"
+        )
+        raise ModelError(msg)
 
 
-def describe(loaded: LoadedModel) -> dict[str, Any]:
-    """Return the manifest's description of a model."""
-    model = loaded.model
-    return {
-        "name": loaded.name,
-        **loaded.identity,
-        "architecture": type(model).__name__,
-        "model_type": model.config.model_type,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "weight_dtype": str(model.dtype).removeprefix("torch."),
-        "device": str(model.device),
-        "attention": getattr(model.config, "_attn_implementation", None),
-        "transformers": transformers.__version__,
-        "torch": torch.__version__,
-    }
+def _warn_of_code(name: str, owners: list[str]) -> None:
+    if owners:
+        msg = f"code from {', '.join(map(repr, owners))} is run to load the model {name!r}"
+        warnings.warn(msg, HiddenscopeWarning, stacklevel=3)
+
+
+def _kind(config: PreTrainedConfig, owners: list[str]) -> Any:
+    offered = getattr(config, "auto_map", None) or {}
+    # Many models with code of their own offer nothing but a language model with its head.
+    headed = owners and "AutoModel" not in offered and "AutoModelForCausalLM" in offered
+    return AutoModelForCausalLM if headed else AutoModel
+
+
+def _check_memory(
+    name: str,
+    folder: Path | None,
+    where: dict[str, Any],
+    dtype: torch.dtype | None,
+    device: str,
+) -> None:
+    files_at = folder or hub.snapshot(name, where["revision"])
+    stored = memory.stored_in(files_at) if files_at else None
+    if stored is None and folder is None and not where["local_files_only"]:
+        stored = memory.stored_on_hub(name, where["revision"])
+    if stored is not None:
+        memory.check_memory(name, stored, dtype, device)
+
+
+def _target(dtype: str | None, config: PreTrainedConfig, method: str | None) -> torch.dtype | None:
+    """Return what floating-point weights are loaded to, None for as they are stored."""
+    if method is not None:
+        return None
+    declared = config.dtype if isinstance(config.dtype, torch.dtype) else None
+    return DTYPES[dtype] if dtype else declared
 
 
 def _local_folder(name: str) -> Path | None:
@@ -207,111 +246,26 @@ def _local_folder(name: str) -> Path | None:
     return None
 
 
-def _reachable(name: str) -> bool:
-    """Ask the hub once: transformers would go on asking for minutes where there is no network."""
-    cached = None
-    try:
-        cached = try_to_load_from_cache(name, "config.json")
-        get_hf_file_metadata(hf_hub_url(name, "config.json"))
-    except HfHubHTTPError:
-        # The hub answered; what is wrong with the name is said best by transformers.
-        return True
-    except Exception as error:
-        if isinstance(cached, str):
-            return False
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise _not_loaded(name, reason) from error
-    return True
-
-
-def _snapshot(name: str, revision: str | None) -> Path | None:
-    """Return the folder of the cache that a hub model was loaded from."""
-    cached = try_to_load_from_cache(name, "config.json", revision=revision)
-    return Path(cached).parent if isinstance(cached, str) else None
-
-
-def _check_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    # Where the files are missing, transformers makes a tokenizer that knows special tokens only.
-    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
-        msg = (
-            f"{name!r} comes without a vocabulary: its tokenizer files are missing or empty; load "
-            "model and tokenizer yourself and call hiddenscope.profile(model, tokenizer=...)"
-        )
-        raise ModelError(msg)
-
-
-def _check_folder(name: str, folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        msg = (
-            f"{name!r} is a folder without config.json: point at a folder saved by transformers; "
-            f"if it holds texts, say `hiddenscope profile demo {shlex.quote(name)}`"
-        )
-        raise ModelError(msg)
-    if not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
-        msg = (
-            f"{name!r} holds no tokenizer files (such as tokenizer.json): copy the tokenizer's "
-            "files into the folder, or load both yourself and call "
-            "hiddenscope.profile(model, tokenizer=...)"
-        )
-        raise ModelError(msg)
-    if not any(folder.glob("*.safetensors")):
-        msg = (
-            f"{name!r} holds no *.safetensors weights (pickles are not read): convert them with "
-            "model.save_pretrained(folder)"
-        )
-        raise ModelError(msg)
-
-
-def _check_weights(name: str, info: dict[str, Any]) -> None:
-    # A pooler stands behind the last block and is often left out of a checkpoint.
-    missing = sorted(k for k in info["missing_keys"] if "pooler" not in k)
-    mismatched = sorted(k[0] for k in info["mismatched_keys"])
-    broken = missing or mismatched
-    if broken:
-        what = "lacks" if missing else "has other shapes for"
-        shown = ", ".join(broken[:3]) + (f" and {len(broken) - 3} more" if len(broken) > 3 else "")
-        msg = (
-            f"the checkpoint of {name!r} {what} weights that the model needs ({shown}): they "
-            "would be random, so nothing is measured; check config.json against the weights"
-        )
-        raise ModelError(msg)
-
-
-def _check_device(device: str) -> None:
-    try:
-        # Reading it back shows that the device holds values, as "meta" does not.
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError) as error:
-        first_line = str(error).splitlines()[0]
-        msg = f"cannot use device {device!r} ({first_line}): choose 'cpu' or an available device"
-        raise ModelError(msg) from error
-
-
-def _attempt(name: str, load_part: Any, *args: Any, **kwargs: Any) -> Any:
+def _attempt(what: str, load_part: Any, *args: Any, **kwargs: Any) -> Any:
     try:
         return load_part(*args, **kwargs)
+    except ModelError:
+        raise
     except Exception as error:
         # Whatever a broken file or configuration makes transformers raise is the input's fault.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        reason = reason if len(reason) <= 300 else reason[:300] + "…"
-        raise _not_loaded(name, reason) from error
-
-
-def _not_loaded(name: str, reason: str) -> ModelError:
-    return ModelError(
-        f"cannot load the model {name!r}: {reason} (expected 'demo', a local folder, or a name "
-        "on the Hugging Face hub that can be reached or is cached)"
-    )
-
-
-def _digest(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()
+        said = " ".join(str(error).split()) or type(error).__name__
+        reason = said if len(said) <= 300 else said[:300] + "…"
+        if isinstance(error, ImportError):
+            msg = f"cannot load the model {what}: a package is missing: {reason}"
+            raise ModelError(msg) from error
+        if "trust_remote_code" in said:
+            msg = (
+                f"cannot load the model {what}: it comes with code of its own, which is not run "
+                "unless asked for; read that code, then say --trust-remote-code "
+                "(trust_remote_code=True)"
+            )
+            raise ModelError(msg) from error
+        raise hub.not_loaded(what, reason) from error
 
 
 @contextmanager

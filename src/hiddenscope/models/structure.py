@@ -1,8 +1,10 @@
-"""Where a model keeps its blocks and its final norm, found out rather than assumed.
+"""Where a model keeps its blocks, their points and its final norm, found out, not assumed.
 
-The blocks are those that the transformers class declares as recordable hidden states. What
-follows them, whether the model is causal, and which site each entry of Hugging Face's
-``hidden_states`` holds is read off one forward pass over a few tokens.
+The blocks are those that the transformers class declares as recordable hidden states; for a
+class that declares none, those of a list of modules with a usual name (`BLOCK_LISTS`), provided
+that Hugging Face's ``hidden_states`` confirm every one of them. What follows the blocks, whether a
+stream is causal, and which site each entry of ``hidden_states`` holds is read off one forward
+pass over a few tokens.
 """
 
 from __future__ import annotations
@@ -14,53 +16,68 @@ import torch
 from transformers.utils.output_capturing import OutputRecorder
 
 from hiddenscope.errors import ModelError
+from hiddenscope.models.anatomy import Anatomy, Trace, dissect
+from hiddenscope.models.calling import forward_arguments, plain_ids
+from hiddenscope.models.taps import Tap, same_bits, tensors_in, turns_into
 from hiddenscope.sites import Site, trunk
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from transformers import PreTrainedModel
 
+BLOCK_LISTS = ("h", "layers", "blocks", "layer", "block")
+"""What the list of blocks is called in classes that do not declare them."""
 PROBE_TOKENS = 6
+RESIDUAL, ENCODER, DECODER = "residual", "encoder", "decoder"
 
 
-@dataclass(frozen=True)
-class Structure:
-    """The modules that the trunk passes through.
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """The sites along one residual stream.
 
     Attributes
     ----------
-    blocks : tuple of Module
-        In the order of calls.
-    block_paths : tuple of str
-    output_index : tuple of int
-        Where in each block's output tuple the hidden state is.
-    output : Module or None
-        What turns the last block's output into the model's output; None where that is the same.
-    output_path : str or None
+    name : {'residual', 'encoder', 'decoder'}
+    owner : Module
+        Whose forward pass runs through the blocks; it is called with the stream's tokens.
+    blocks : tuple of Tap
+        The output of every block, in the order of calls.
+    entries : tuple of Tap
+        The input of every block.
+    anatomies : tuple of Anatomy
+        The points of every block.
+    output : Tap or None
+        What turns the last block's output into the owner's; None where that is the same.
     output_width : int
-        Channels of the model's output.
+        Channels of the owner's output.
     width : int
-        Channels of the residual stream.
+        Channels of the stream.
     causal : bool
         Whether a token's states depend on earlier tokens only.
     hf : dict of str to int
-        Site → index in Hugging Face's ``hidden_states``.
+        Site → index in the tuple `hf_tuple`.
+    hf_tuple : str
+        What Hugging Face calls the tuple: ``hidden_states``, ``encoder_hidden_states``, ….
     found : str
         How the blocks were found, in words.
     """
 
-    blocks: tuple[torch.nn.Module, ...]
-    block_paths: tuple[str, ...]
-    output_index: tuple[int, ...]
-    output: torch.nn.Module | None
-    output_path: str | None
+    name: str
+    owner: torch.nn.Module
+    blocks: tuple[Tap, ...]
+    entries: tuple[Tap, ...]
+    anatomies: tuple[Anatomy, ...]
+    output: Tap | None
     output_width: int
     width: int
     causal: bool
     hf: dict[str, int]
+    hf_tuple: str
     found: str
 
     @property
-    def final_norm(self) -> torch.nn.Module | None:
+    def final_norm(self) -> Tap | None:
         """What follows the last block, a site where it keeps the residual stream's width.
 
         A projection to another width (OPT 350m) is the model's output, but no site.
@@ -68,30 +85,72 @@ class Structure:
         return self.output if self.output_width == self.width else None
 
     @property
-    def sites(self) -> tuple[Site, ...]:
-        """The trunk."""
+    def trunk(self) -> tuple[Site, ...]:
+        """The default sites."""
         return trunk(len(self.blocks), final_norm=self.final_norm is not None)
 
     @property
+    def taps(self) -> dict[str, Tap]:
+        """Every site, in the order of the forward pass."""
+        taps = {"embed": self.entries[0]}
+        for i, (entry, block, anatomy) in enumerate(
+            zip(self.entries, self.blocks, self.anatomies, strict=True)
+        ):
+            points = {"resid_pre": entry, **anatomy.taps, "resid_post": block}
+            taps |= {f"block.{i}.{point}": tap for point, tap in points.items()}
+        return taps if self.final_norm is None else {**taps, "final_norm": self.final_norm}
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The trunk and the points of every block."""
+        return tuple(Site(name) for name in self.taps)
+
+    @property
     def hf_sites(self) -> tuple[Site, ...]:
-        """The sites of Hugging Face's ``hidden_states`` tuple, in its order."""
+        """The sites of Hugging Face's tuple, in its order."""
         return tuple(Site(name) for name, _ in sorted(self.hf.items(), key=lambda item: item[1]))
 
+    def width_of(self, site: str) -> int:
+        """Return how many channels a site has."""
+        parsed = Site.parse(site)
+        if parsed.block is None or parsed.point is None:
+            return self.width
+        return self.anatomies[parsed.block].widths.get(parsed.point, self.width)
 
-def hidden_state(output: Any, index: int = 0) -> torch.Tensor:
-    """Take the hidden state out of what a block returned."""
-    state: torch.Tensor = output[index] if isinstance(output, tuple | list) else output
-    return state
+    def refusals(self) -> dict[str, str]:
+        """Say for each point that some block does not have why that is."""
+        refused: dict[str, str] = {}
+        for anatomy in self.anatomies:
+            refused = anatomy.refused | refused
+        return refused
 
 
-def block_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
-    """Take the hidden state out of what a block was called with."""
-    state: torch.Tensor = args[0] if args else kwargs["hidden_states"]
-    return state
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """The streams of a model: one, or those of an encoder and a decoder.
+
+    Attributes
+    ----------
+    model : PreTrainedModel
+    streams : tuple of Stream
+    """
+
+    model: PreTrainedModel
+    streams: tuple[Stream, ...]
+
+    def __getitem__(self, name: str) -> Stream:
+        return next(s for s in self.streams if s.name == name)
+
+
+def block_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int | str, torch.Tensor]:
+    """Find the hidden state in what a block was called with, and where it stands."""
+    if "hidden_states" in kwargs:
+        return "hidden_states", kwargs["hidden_states"]
+    return next(iter(tensors_in(args, kwargs).items()))
 
 
 def inspect(model: PreTrainedModel) -> Structure:
-    """Find a model's blocks and final norm.
+    """Find a model's blocks, their points and its final norm.
 
     Parameters
     ----------
@@ -105,43 +164,55 @@ def inspect(model: PreTrainedModel) -> Structure:
     Raises
     ------
     ModelError
-        The class does not declare its blocks, or is an encoder-decoder.
+        The blocks cannot be found, or are not one chain through the model.
     """
-    name = type(model).__name__
+    owners: dict[str, torch.nn.Module] = {RESIDUAL: model}
     if getattr(model.config, "is_encoder_decoder", False):
-        msg = f"{name} is an encoder-decoder, which is not supported yet: use a decoder or encoder"
-        raise ModelError(msg)
-    recorders, found = _declaration(model)
-    candidates = {
-        module: (path, recorder.index)
-        for path, module in model.named_modules()
-        for recorder in recorders
-        if _is_block(module, path, recorder)
-    }
-    if not candidates:
+        owners = {ENCODER: model.get_encoder(), DECODER: model.get_decoder()}
+    paths = {module: path for path, module in model.named_modules()}
+    probes = [_Probe(name, owner, paths, type(model).__name__) for name, owner in owners.items()]
+    result = _run(model, probes)
+    return Structure(model, tuple(probe.stream(result) for probe in probes))
+
+
+@torch.no_grad()
+def _run(model: PreTrainedModel, probes: Sequence[_Probe]) -> Any:
+    """Run rows that differ in their last token only, of the text or of what a decoder reads."""
+    plain = plain_ids(model, PROBE_TOKENS + 1)
+    rows = torch.tensor([plain[:-1], [*plain[:-2], plain[-1]], plain[:-1]], device=model.device)
+    call = forward_arguments(model, rows, torch.ones_like(rows))
+    if "decoder_input_ids" in call:
+        # Shorter than the text, so that a state of the one is never taken for the other's.
+        decoder = call["decoder_input_ids"][[0, 0, 0], :-1].clone()
+        decoder[2, -1] = plain[-1]
+        call["decoder_input_ids"] = decoder
+        call["decoder_attention_mask"] = torch.ones_like(decoder)
+    training = model.training
+    model.eval()
+    try:
+        for probe in probes:
+            probe.hook()
+        return model(**call, output_hidden_states=True, return_dict=True)
+    except ModelError:
+        raise
+    except Exception as error:
+        # Whatever a model does on a few plain tokens is not ours to mend.
         msg = (
-            f"cannot find the blocks of {name}: transformers declares {found} as its blocks, "
-            "but the model holds none"
+            f"a forward pass of {type(model).__name__} over {rows.shape[1]} tokens failed: {error}"
         )
-        raise ModelError(msg)
-    probe = _Probe(model, candidates)
-    probe.run()
-    return probe.structure(name, found)
+        raise ModelError(msg) from error
+    finally:
+        model.train(training)
+        for probe in probes:
+            probe.unhook()
 
 
-def _declaration(model: PreTrainedModel) -> tuple[list[OutputRecorder], str]:
-    declared = (getattr(model, "_can_record_outputs", None) or {}).get("hidden_states")
+def _declaration(owner: torch.nn.Module) -> list[OutputRecorder]:
+    declared = (getattr(owner, "_can_record_outputs", None) or {}).get("hidden_states")
     if not declared:
-        msg = (
-            f"cannot find the blocks of {type(model).__name__}: its class does not declare what "
-            "its hidden states are (_can_record_outputs), so nothing is measured rather than "
-            "something guessed"
-        )
-        raise ModelError(msg)
+        return []
     # A hybrid declares several kinds of blocks (Jamba: attention and Mamba).
-    recorders = [_recorder(d) for d in (declared if isinstance(declared, list) else [declared])]
-    names = [str(r.target_class.__name__ if r.target_class else r.class_name) for r in recorders]
-    return recorders, ", ".join(names)
+    return [_recorder(d) for d in (declared if isinstance(declared, list) else [declared])]
 
 
 def _recorder(declared: Any) -> OutputRecorder:
@@ -162,122 +233,177 @@ def _is_block(module: torch.nn.Module, path: str, recorder: OutputRecorder) -> b
 
 
 class _Probe:
-    """One forward pass over a few tokens, with every call written down."""
+    """What one forward pass over a few tokens shows of a stream."""
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        candidates: dict[torch.nn.Module, tuple[str, int]],
+        self, name: str, owner: torch.nn.Module, paths: dict[torch.nn.Module, str], model: str
     ) -> None:
-        self.model = model
-        self.candidates = candidates
-        self.paths = {module: path for path, module in model.named_modules()}
-        self.calls: list[torch.nn.Module] = []
+        self.name, self.owner, self.model = name, owner, model
+        self.paths = {module: paths[module] for module in owner.modules()}
+        recorders = _declaration(owner)
+        self.declared = bool(recorders)
+        self.candidates = {
+            module: recorder.index
+            for module, path in self.paths.items()
+            for recorder in recorders
+            if _is_block(module, path, recorder)
+        }
+        if not recorders:
+            self.candidates = {
+                block: 0
+                for module, path in self.paths.items()
+                if isinstance(module, torch.nn.ModuleList)
+                and path.rpartition(".")[2] in BLOCK_LISTS
+                for block in module
+            }
+        kinds = ", ".join(dict.fromkeys(type(m).__name__ for m in self.candidates))
+        self.found = f"declared by transformers ({kinds})" if recorders else f"by name ({kinds})"
+        self.calls: dict[torch.nn.Module, int] = {}
+        self.trace: Trace | None = None
+        self.blocks: list[Tap] = []
+        self.entries: list[Tap] = []
         self.inputs: list[torch.Tensor] = []
         self.outputs: list[torch.Tensor] = []
-        # Modules called with the last block's output, with what they returned.
-        self.after: list[tuple[torch.nn.Module, torch.Tensor]] = []
+        self.anatomies: list[Anatomy] = []
+        # Modules called with the last block's output.
+        self.after: list[Tap] = []
+        self.last: torch.Tensor | None = None
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
-    def run(self) -> None:
-        """Run two sequences that differ in the last token only."""
-        vocabulary = int(self.model.config.vocab_size)
-        ids = torch.arange(PROBE_TOKENS, device=self.model.device) % vocabulary
-        ids = torch.stack([ids, ids])
-        ids[1, -1] = (ids[1, -1] + 1) % vocabulary
-        handles = [m.register_forward_hook(self._hook, with_kwargs=True) for m in self.paths]
-        training = self.model.training
-        self.model.eval()
-        try:
-            with torch.no_grad():
-                result = self.model(
-                    input_ids=ids,
-                    attention_mask=torch.ones_like(ids),
-                    output_hidden_states=True,
-                    return_dict=True,
-                    use_cache=False,
-                )
-        finally:
-            self.model.train(training)
-            for handle in handles:
-                handle.remove()
-        self.last = result.last_hidden_state
-        self.hf_states = tuple(result.hidden_states or ())
+    def hook(self) -> None:
+        """Watch every module of the stream."""
+        for module in self.paths:
+            self._handles += [
+                module.register_forward_pre_hook(self._enter, with_kwargs=True),
+                module.register_forward_hook(self._leave, with_kwargs=True),
+            ]
 
-    def _hook(
-        self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-    ) -> None:
-        if module in self.candidates:
-            self.calls.append(module)
-            self.inputs.append(block_input(args, kwargs).clone())
-            index = self.candidates[module][1]
-            self.outputs.append(hidden_state(output, index).clone())
+    def unhook(self) -> None:
+        """Take the hooks away."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _enter(self, module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        call = self.calls[module] = self.calls.get(module, -1) + 1
+        path = self.paths[module]
+        if self.trace is not None:
+            self.trace.enter(module, path, call, args, kwargs)
+        elif module in self.candidates:
+            key, state = block_input(args, kwargs)
+            self._check_shape(state, path)
+            self.entries.append(Tap(module, path, "input", key, call))
+            self.inputs.append(state.clone())
+            self.trace = Trace(module, path, self.inputs[-1])
             self.after.clear()
-        elif self.outputs and module is not self.model and isinstance(output, torch.Tensor):
-            given = args[0] if args else next(iter(kwargs.values()), None)
-            if isinstance(given, torch.Tensor) and same_bits(given, self.outputs[-1]):
-                self.after.append((module, output.clone()))
 
-    def structure(self, name: str, found: str) -> Structure:
-        """Put the findings together."""
-        if not self.calls:
-            msg = f"cannot find the blocks of {name}: no {found} was called in a forward pass"
+    def _leave(
+        self, module: torch.nn.Module, args: Any, kwargs: dict[str, Any], output: Any
+    ) -> None:
+        call, path = self.calls[module], self.paths[module]
+        if module is self.owner:
+            last = getattr(output, "last_hidden_state", None)
+            self.last = (output[0] if last is None else last).clone()
+        elif self.trace is not None and module is self.trace.block:
+            tap = Tap(module, path, "output", self.candidates[module], call)
+            state = tap.read(args, kwargs, output)
+            self._check_shape(state, path)
+            self.blocks.append(tap)
+            self.outputs.append(state.clone())
+            trace, self.trace = self.trace, None
+            self.anatomies.append(dissect(trace, self.outputs[-1]))
+        elif self.trace is not None:
+            self.trace.leave(module, path, call, output)
+        elif self.outputs:
+            given = next(iter(tensors_in(args, kwargs).values()), None)
+            if given is not None and same_bits(given, self.outputs[-1]):
+                self.after.append(Tap(module, path, "output", 0, call))
+
+    def _check_shape(self, state: torch.Tensor, path: str) -> None:
+        if state.ndim != 3 or state.shape[0] != 3:
+            msg = (
+                f"{path} of {self.model} passes on states of shape {tuple(state.shape)} for "
+                f"3 texts of {PROBE_TOKENS} tokens: expected [batch, pos, channel], so its "
+                "residual stream cannot be told"
+            )
             raise ModelError(msg)
-        if len(set(self.calls)) < len(self.calls):
-            msg = f"{name} calls the same block several times, which is not supported yet"
+
+    def stream(self, result: Any) -> Stream:
+        """Put the findings together."""
+        if not self.blocks or self.last is None:
+            where = f"its class declares {self.found.partition('(')[2].rstrip(')')}, but calls none"
+            if not self.declared:
+                where = (
+                    "its class does not declare them (_can_record_outputs), and no list of modules "
+                    f"called {', '.join(BLOCK_LISTS)} holds any that its forward pass calls"
+                )
+            msg = (
+                f"cannot find the blocks of {self.model}: {where}, so nothing is measured rather "
+                "than something guessed"
+            )
             raise ModelError(msg)
         for i, (out, into) in enumerate(zip(self.outputs, self.inputs[1:], strict=False)):
             if not same_bits(out, into):
                 msg = (
-                    f"the blocks of {name} ({found}) are not one chain: block {i + 1} does not "
-                    f"read what block {i} wrote, so its residual stream cannot be told"
+                    f"the blocks of {self.model} ({self.found}) are not one chain: block {i + 1} "
+                    f"does not read what block {i} wrote, so its residual stream cannot be told"
                 )
                 raise ModelError(msg)
-        end = next((m for m, out in self.after if same_bits(out, self.last)), None)
-        if end is None and not same_bits(self.last, self.outputs[-1]):
+        last = self.outputs[-1]
+        end = next((t for t in self.after if turns_into(t.module, last, self.last)), None)
+        if end is None and not same_bits(self.last, last):
             msg = (
-                f"cannot tell how {name} makes its output from its last block: no module turns "
-                "the one into the other"
+                f"cannot tell how {self.model} makes its output from its last block: no module "
+                "turns the one into the other"
             )
             raise ModelError(msg)
-        return Structure(
-            blocks=tuple(self.calls),
-            block_paths=tuple(self.candidates[m][0] for m in self.calls),
-            output_index=tuple(self.candidates[m][1] for m in self.calls),
+        names = {RESIDUAL: "hidden_states"}
+        key = names.get(self.name, f"{self.name}_hidden_states")
+        held = tuple(getattr(result, key, None) or ())
+        # A projection to another width is the output, but no site.
+        hf = self._hf(held, has_norm=end is not None and self.last.shape == last.shape)
+        if not self.declared and len(hf) != max(len(held), 1):
+            msg = (
+                f"cannot find the blocks of {self.model}: its class does not declare them, and "
+                f"the {len(self.blocks)} found {self.found} are not those of its {key}, so "
+                "nothing is measured rather than something guessed"
+            )
+            raise ModelError(msg)
+        return Stream(
+            name=self.name,
+            owner=self.owner,
+            blocks=tuple(self.blocks),
+            entries=tuple(self.entries),
+            anatomies=tuple(self.anatomies),
             output=end,
-            output_path=self.paths[end] if end is not None else None,
             output_width=int(self.last.shape[-1]),
             width=int(self.outputs[-1].shape[-1]),
             causal=self._causal(),
-            hf=self._hf(has_norm=end is not None),
-            found=f"declared by transformers ({found})",
+            hf=hf,
+            hf_tuple=key,
+            found=self.found,
         )
 
     def _causal(self) -> bool:
         # The rows differ in the last token alone: in a causal model nothing before it changes,
         # neither in the output nor, should that be NaN, in any block.
+        other = 2 if self.name == DECODER else 1
+        assert self.last is not None
         return all(
-            torch.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True)
-            for a, b in (x[:, :-1].float() for x in (*self.outputs, self.last))
+            torch.allclose(x[0, :-1], x[other, :-1], rtol=1e-3, atol=1e-5, equal_nan=True)
+            for x in (x.float() for x in (*self.outputs, self.last))
         )
 
-    def _hf(self, *, has_norm: bool) -> dict[str, int]:
-        sites = trunk(len(self.calls), final_norm=has_norm)
+    def _hf(self, held: tuple[torch.Tensor, ...], *, has_norm: bool) -> dict[str, int]:
+        sites = trunk(len(self.blocks), final_norm=has_norm)
+        assert self.last is not None
         states = [self.inputs[0], *self.outputs, *([self.last] if has_norm else [])]
         mapping: dict[str, int] = {}
-        for index, held in enumerate(self.hf_states):
+        for index, state in enumerate(held):
             # The last entry may be the last block or the final norm; should they be equal
             # (a norm that changes nothing), it is what transformers ties: the output.
-            tied = index == len(self.hf_states) - 1
-            matches = [s.name for s, x in zip(sites, states, strict=True) if same_bits(x, held)]
+            tied = index == len(held) - 1
+            matches = [s.name for s, x in zip(sites, states, strict=True) if same_bits(x, state)]
             matches = [m for m in matches if m not in mapping]
             if matches:
                 mapping[matches[-1] if tied else matches[0]] = index
         return mapping
-
-
-def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether two tensors are equal bit for bit, so that equal NaN are equal."""
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    a, b = (x.contiguous().view(torch.uint8) for x in (a, b))
-    return bool(torch.equal(a, b))

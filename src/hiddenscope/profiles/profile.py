@@ -7,7 +7,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from hiddenscope import analysis
-from hiddenscope.errors import ProfileError
 from hiddenscope.profiles.files import read, write
 
 if TYPE_CHECKING:
@@ -28,15 +27,25 @@ class Profile:
     ----------
     dataset : DataTree
         In the layout of ``profile.nc``.
+    stream : str, optional
+        The stream that the methods speak of; by default the residual stream, or the first.
 
     Attributes
     ----------
     dataset : DataTree
         Everything that was measured, labelled.
+    stream : DataTree
+        The part of it that the methods speak of.
+
+    Raises
+    ------
+    ProfileError
+        There is no such stream.
     """
 
-    def __init__(self, dataset: xr.DataTree) -> None:
+    def __init__(self, dataset: xr.DataTree, stream: str | None = None) -> None:
         self.dataset = dataset
+        self.stream = analysis.stream_of(dataset, stream)
 
     @classmethod
     def open(cls, path: str | Path) -> Profile:
@@ -60,13 +69,19 @@ class Profile:
         return write(self.dataset, path)
 
     @property
-    def stream(self) -> xr.DataTree:
-        """The stream that the methods speak of: the residual stream."""
-        streams = self.dataset.children
-        if not streams:
-            msg = "this profile holds no stream"
-            raise ProfileError(msg)
-        return streams["residual"] if "residual" in streams else next(iter(streams.values()))
+    def streams(self) -> list[str]:
+        """The streams: sites that see the same tokens and have the same width."""
+        return analysis.stream_names(self.dataset)
+
+    def on(self, stream: str) -> Profile:
+        """Return the same profile, speaking of another stream: ``p.on("decoder").r2()``.
+
+        Raises
+        ------
+        ProfileError
+            There is no such stream.
+        """
+        return type(self)(self.dataset, stream)
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -175,10 +190,12 @@ class Profile:
         made = [c["passed"] for c in self.checks if c["level"] == "check"]
         failed = made.count(False)
         state = f"{failed} of {len(made)} checks failed" if failed else f"{len(made)} checks passed"
-        return (
-            f"<hiddenscope.Profile of {model} on {corpus}: {len(self.sites)} sites, "
-            f"{total:,} tokens, {state}>"
-        )
+        others = [name for name in self.streams if name != self.stream.name]
+        what = f"{len(self.sites)} sites of the {self.stream.name} stream, " if others else ""
+        what = what or f"{len(self.sites)} sites, "
+        if others:
+            what += f"also {', '.join(others)}; "
+        return f"<hiddenscope.Profile of {model} on {corpus}: {what}{total:,} tokens, {state}>"
 
 
 class Plot:
@@ -201,7 +218,7 @@ class Plot:
             raise AttributeError(msg)
 
         def draw(**options: Any) -> Any:
-            return figures.draw(kind, self._profile.dataset, **options)
+            return figures.draw(kind, self._profile.stream, **options)
 
         draw.__doc__ = figures.describe(kind)
         return draw

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from hiddenscope.corpus import special_ids, stratify
+from hiddenscope.corpus import special_ids
 from hiddenscope.errors import InputError
+from hiddenscope.models import RESIDUAL
 from hiddenscope.profiling.assemble import assemble, describe_tokenizer
-from hiddenscope.profiling.recorder import DEFAULT_SAMPLE_MIB, make_layout
+from hiddenscope.profiling.layouts import Options, make_layout
+from hiddenscope.profiling.streams import set_apart
 from hiddenscope.sites import Site
-from hiddenscope.stats import NO_TOKEN, OUTLIER, Batch, StreamState, Tokens
-from hiddenscope.strata import PADDING, STRATA
+from hiddenscope.stats import NO_TOKEN, Batch, States, StreamState, Tokens, find_massive
+from hiddenscope.strata import PADDING, PLAIN, REGULAR, stratify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,8 +34,7 @@ def from_states(
     tokenizer: PreTrainedTokenizerBase | None = None,
     causal: bool = True,
     name: str = "states",
-    sample_mib: float = DEFAULT_SAMPLE_MIB,
-    outlier: float = OUTLIER,
+    **options: float,
 ) -> Profile:
     """Measure hidden states that are there already.
 
@@ -51,8 +52,9 @@ def from_states(
         Whether the first token of a row is a stratum of its own.
     name : str
         What captions call the model.
-    sample_mib, outlier : float
-        As in `record`.
+    **options : float
+        ``sample_mib`` and the thresholds ``outlier``, ``massive`` and ``massive_ratio``, as in
+        `record`.
 
     Returns
     -------
@@ -82,27 +84,40 @@ def from_states(
     )
     positions = np.where(real, np.cumsum(real, 1) - 1, 0)
     special = special_ids(tokenizer) if tokenizer is not None else frozenset[int]()
-    strata = stratify(known, positions, special, causal=causal)
+    base = np.where(real, np.int8(PLAIN.index(REGULAR)), np.int8(PADDING))
     tokens = Tokens(
         ids=np.where(real, known, NO_TOKEN),
-        strata=np.where(real, strata, np.int8(PADDING)),
+        strata=stratify(known, positions == 0, special, base, causal=causal),
         positions=positions,
-        document=np.arange(rows),
+        document=np.broadcast_to(np.arange(rows)[:, None], known.shape),
         window=np.zeros(rows, np.int64),
         digest=np.arange(rows, dtype=np.uint64),
     )
     if real.sum() < 2:
         msg = f"at least two tokens are needed, got {int(real.sum())}"
         raise InputError(msg)
-    layout = make_layout(list(tensors), int(shape[2]), sample_mib=sample_mib, outlier=outlier)
+    chosen = Options(strata=PLAIN, **options)
+    trunk = [site for site in tensors if Site(site).in_trunk]
+    layout = make_layout(list(tensors), int(shape[2]), trunk=trunk, options=chosen)
     state = StreamState(layout)
-    state.update(Batch(layout, tokens, {site: tokens.gather(x) for site, x in tensors.items()}))
-    counts = dict(zip(STRATA, np.diff(tokens.bounds).tolist(), strict=True))
+    held = {site: tokens.gather(x) for site, x in tensors.items()}
+    massive = [
+        find_massive(x, chosen.massive, chosen.massive_ratio)
+        for site, x in held.items()
+        if site.endswith(".resid_post")
+    ]
+    found = torch.stack(massive).any(0) if massive else None
+    tokens, held = set_apart(tokens, held, found, chosen.strata)
+    state.update(Batch(layout, tokens, held))
+    counts = dict(zip(chosen.strata, tokens.count(len(chosen.strata)).tolist(), strict=True))
     blocks = sum(site.endswith(".resid_post") for site in tensors)
+    dtypes = {s: str(x.dtype).removeprefix("torch.") for s, x in tensors.items()}
     manifest = {
+        "thresholds": chosen.thresholds,
+        "streams": {RESIDUAL: {"of": RESIDUAL, "tokens": counts, "state_dtype": dtypes}},
         "model": {
             "name": name,
-            "state_dtype": {s: str(x.dtype).removeprefix("torch.") for s, x in tensors.items()},
+            "state_dtype": dtypes,
             "blocks": blocks,
             "width": int(shape[2]),
         },
@@ -114,7 +129,8 @@ def from_states(
             "padding": int((~real).sum()),
         },
     }
-    return assemble(state, hf={}, manifest=manifest, checks=[], tokenizer=tokenizer)
+    states_of = States({RESIDUAL: state})
+    return assemble(states_of, hf={}, manifest=manifest, checks=[], tokenizer=tokenizer)
 
 
 def _tensor(site: str, states: Any) -> torch.Tensor:

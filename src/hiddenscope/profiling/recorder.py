@@ -2,65 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect as python_inspect
-import math
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
-from hiddenscope.capture import Capture, Watch
-from hiddenscope.corpus import special_ids, stratify
-from hiddenscope.errors import CaptureError, InputError
-from hiddenscope.models import LoadedModel, Structure, adopt, describe, inspect
+from hiddenscope.capture import Watch
+from hiddenscope.corpus import adds_bos, special_ids
+from hiddenscope.errors import InputError
+from hiddenscope.models import adopt, describe, inspect
 from hiddenscope.profiling.assemble import assemble, describe_tokenizer
-from hiddenscope.sites import Site, select_sites
-from hiddenscope.stats import (
-    COMPACT_BYTES,
-    NO_TOKEN,
-    OUTLIER,
-    Batch,
-    Layout,
-    StreamState,
-    Tokens,
-)
-from hiddenscope.strata import PADDING, STRATA
+from hiddenscope.profiling.audit import audit
+from hiddenscope.profiling.calls import CallReader
+from hiddenscope.profiling.choose import choose_sites
+from hiddenscope.profiling.layouts import Options
+from hiddenscope.profiling.streams import StreamRecorder
+from hiddenscope.stats import States
+from hiddenscope.strata import RECORDED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
-    import torch
-    from numpy.typing import NDArray
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from hiddenscope.capture import Check
+    from hiddenscope.models import LoadedModel, Structure
     from hiddenscope.profiles import Profile
-
-MIB = 1 << 20
-DEFAULT_SAMPLE_MIB = 8.0
-
-
-def make_layout(
-    sites: Sequence[str], channels: int, *, sample_mib: float, outlier: float
-) -> Layout:
-    """Fit the budgets of a run to the shape of its states."""
-    if not 0 <= sample_mib < math.inf:
-        msg = f"the sample's budget must be at least 0 MiB and finite, got {sample_mib}"
-        raise InputError(msg)
-    if not outlier > 0:
-        msg = f"the outlier threshold must be a positive magnitude, got {outlier}"
-        raise InputError(msg)
-    pairs = len(STRATA) * len(sites) ** 2 * channels
-    return Layout(
-        sites=tuple(sites),
-        channels=channels,
-        outlier=outlier,
-        sample_tokens=int(sample_mib * MIB / (len(sites) * channels * 4)),
-        compact_cross=pairs * 8 > COMPACT_BYTES,
-    )
 
 
 class Recorder:
@@ -73,14 +40,14 @@ class Recorder:
     ----------
     loaded : LoadedModel
     sites : str or iterable of str
-    sample_mib, outlier : float
+    options : Options
+    outer : PreTrainedModel, optional
+        What the user calls, whose ``generate`` tells prompts from what is generated.
 
     Attributes
     ----------
-    state : StreamState
-        What was measured so far.
-    tokens : dict of str to int
-        Tokens of each stratum so far.
+    streams : dict of str to StreamRecorder
+        What was measured so far, by stream.
     """
 
     def __init__(
@@ -88,41 +55,70 @@ class Recorder:
         loaded: LoadedModel,
         *,
         sites: str | Iterable[str] = "trunk",
-        sample_mib: float = DEFAULT_SAMPLE_MIB,
-        outlier: float = OUTLIER,
+        options: Options | None = None,
+        outer: PreTrainedModel | None = None,
     ) -> None:
         self.loaded = loaded
+        self.options = options or Options()
         self.structure: Structure = inspect(loaded.model)
-        chosen = select_sites(sites, self.structure.sites, self.structure.hf_sites)
-        self.sites: tuple[Site, ...] = chosen
-        names = [site.name for site in chosen]
-        layout = make_layout(names, self.structure.width, sample_mib=sample_mib, outlier=outlier)
-        self.state = StreamState(layout)
+        chosen = choose_sites(sites, self.structure)
+        self._bos = self._expected_bos()
+        special = special_ids(loaded.tokenizer) if loaded.tokenizer else frozenset[int]()
+        self.streams = {
+            name: StreamRecorder(
+                self.structure[name],
+                held,
+                self.options,
+                CallReader(self.structure[name], self.options.strata, special, self._bos),
+            )
+            for name, held in chosen.items()
+        }
         self.checks: list[Check] = []
-        self._special = special_ids(loaded.tokenizer) if loaded.tokenizer else frozenset()
-        self._signature = python_inspect.signature(loaded.model.forward)
-        self._capture = Capture(
-            loaded.model, self.structure, chosen, take=self._take, begin=self._begin, end=self._end
-        )
-        self._watch: Watch | None = None
-        self._expected: Tokens | None = None
-        self._current: Tokens | None = None
-        self._states: dict[str, torch.Tensor] = {}
-        self.dtypes: dict[str, str] = {}
+        self._outer = outer
+        self.watches: dict[str, Watch] = {}
+        self._open: ExitStack | None = None
         self.reset()
+
+    def _expected_bos(self) -> int | None:
+        tokenizer = self.loaded.tokenizer
+        if tokenizer is None or not adds_bos(tokenizer):
+            return None
+        return int(tokenizer("a")["input_ids"][0])
 
     def reset(self) -> None:
         """Forget what was measured so far."""
-        self.state = self.state.sibling()
-        self.tokens = dict.fromkeys(STRATA, 0)
-        self.padding = self.documents = 0
+        for stream in self.streams.values():
+            stream.reset()
         self._start = time.perf_counter()
 
+    @property
+    def states(self) -> States:
+        """The accumulators of every stream."""
+        joined = (recorder.states.streams for recorder in self.streams.values())
+        return States({name: state for held in joined for name, state in held.items()})
+
+    def renew(self) -> None:
+        """Start fresh accumulators, which can be merged with those before; counts go on."""
+        for stream in self.streams.values():
+            stream.states = stream.states.sibling()
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """Tokens of each stratum of the first stream so far."""
+        return next(iter(self.streams.values())).tokens
+
     def __enter__(self) -> Self:
-        self._capture.__enter__()
-        # The first forward pass is checked as it is measured, whoever runs it.
-        if not self._watched:
-            self._watch = Watch(self.loaded.model, self.structure)
+        with ExitStack() as stack:
+            for name, recorder in self.streams.items():
+                stack.enter_context(recorder.capture)
+                # The first forward pass is checked as it is measured, whoever runs it.
+                if name not in self.watches or not self.watches[name].checks:
+                    watch = Watch(recorder.stream, recorder.sites)
+                    self.watches[name] = watch.__enter__()
+                    stack.callback(watch.remove)
+            if self._outer is not None:
+                stack.enter_context(self._generation(self._outer))
+            self._open = stack.pop_all()
         return self
 
     def __exit__(
@@ -131,22 +127,49 @@ class Recorder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._capture.__exit__(kind, error, trace)
-        if self._watch is not None:
-            self._watch.remove()
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    @contextmanager
+    def _generation(self, model: PreTrainedModel) -> Iterator[None]:
+        """Let the readers know when ``model.generate`` runs."""
+        plain = getattr(model, "generate", None)
+        if plain is None:
+            yield
+            return
+
+        def generate(*args: Any, **kwargs: Any) -> Any:
+            self._tell(begins=True)
+            try:
+                return plain(*args, **kwargs)
+            finally:
+                self._tell(begins=False)
+
+        own = vars(model).get("generate")
+        model.generate = generate
+        try:
+            yield
+        finally:
+            # Of the class again, unless somebody before us had put one of their own there.
+            del model.generate
+            if own is not None:
+                model.generate = own
+
+    def _tell(self, *, begins: bool) -> None:
+        for recorder in self.streams.values():
+            recorder.reader.generating(begins=begins)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Leave the forward passes inside uncounted."""
+        was_open = self._open is not None
         self.__exit__(None, None, None)
         try:
             yield
         finally:
-            self.__enter__()
-
-    def expect(self, tokens: Tokens) -> None:
-        """Say where the tokens of the next forward pass stand, instead of reading it off."""
-        self._expected = tokens
+            if was_open:
+                self.__enter__()
 
     def profile(self) -> Profile:
         """Return the profile of everything measured so far; recording may go on.
@@ -159,111 +182,68 @@ class Recorder:
         if sum(self.tokens.values()) < 2:
             msg = "fewer than two tokens were recorded: run the model inside the context first"
             raise InputError(msg)
-        corpus = {
-            "name": "recorded batches",
-            "documents": self.documents,
-            "tokens": self.tokens,
-            "padding": self.padding,
-        }
-        return self.build(self.state, corpus, {})
+        first = next(iter(self.streams.values()))
+        corpus = {"name": "recorded batches", "documents": first.reader.documents}
+        return self.build(self.states, corpus, {})
 
-    def build(self, state: StreamState, corpus: dict[str, Any], run: dict[str, Any]) -> Profile:
-        """Make a profile of a state, with what the manifest says of the model."""
+    def build(
+        self,
+        states: States,
+        corpus: dict[str, Any],
+        run: dict[str, Any],
+        checks: Callable[[], list[Check]] = list,
+    ) -> Profile:
+        """Make a profile of states, with what the manifest says of the model.
+
+        Parameters
+        ----------
+        states : States
+        corpus, run : dict
+            What the manifest says of the text and of how it was run.
+        checks : callable, optional
+            What else the run has checked.
+        """
+        first = next(iter(self.streams.values()))
+        structure = self.structure
         model = describe(self.loaded) | {
-            "state_dtype": self.dtypes,
-            "blocks": len(self.structure.blocks),
-            "width": self.structure.width,
-            "causal": self.structure.causal,
-            "blocks_found": self.structure.found,
-            "final_norm": self.structure.output_path if self.structure.final_norm else None,
+            "state_dtype": {s: d for r in self.streams.values() for s, d in r.dtypes.items()},
+            "blocks": len(first.stream.blocks),
+            "width": first.stream.width,
+            "causal": first.stream.causal,
+            "blocks_found": first.stream.found,
+            "final_norm": first.stream.final_norm.path if first.stream.final_norm else None,
         }
         manifest = {
             "model": model,
             "tokenizer": describe_tokenizer(self.loaded.tokenizer),
-            "corpus": corpus,
+            "corpus": {**corpus, "tokens": first.tokens, "padding": first.padding},
+            "streams": {
+                name: {
+                    "of": recorder.stream.name,
+                    "tokens": recorder.tokens,
+                    "padding": recorder.padding,
+                    "causal": recorder.stream.causal,
+                    "state_dtype": recorder.dtypes,
+                    "refused": recorder.stream.refusals(),
+                }
+                for recorder in self.streams.values()
+                for name in recorder.states.streams
+            },
+            "thresholds": self.options.thresholds,
             "kernel": "reference",
             "wall_time_s": round(time.perf_counter() - self._start, 3),
             **run,
         }
+        made = [
+            *(check for watch in self.watches.values() for check in watch.checks),
+            *self.checks,
+            *checks(),
+        ]
+        with self.paused():
+            made += audit(structure, self.streams, self.loaded.tokenizer, manifest)
+        hf = {stream.name: stream.hf for stream in structure.streams}
         return assemble(
-            state,
-            hf=self.structure.hf,
-            manifest=manifest,
-            checks=[*self._watched, *self.checks],
-            tokenizer=self.loaded.tokenizer,
-        )
-
-    @property
-    def _watched(self) -> list[Check]:
-        return self._watch.checks if self._watch is not None else []
-
-    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._states = {}
-        self._current = self._expected or self._read_call(args, kwargs)
-        self._expected = None
-
-    def _take(self, name: str, states: torch.Tensor) -> None:
-        tokens = self._current
-        if tokens is None or states.shape[:-1].numel() != tokens.strata.size:
-            shape = None if tokens is None else tokens.strata.shape
-            msg = (
-                f"{name} yields states of shape {tuple(states.shape)} for tokens of shape {shape}: "
-                "expected one state a token"
-            )
-            raise CaptureError(msg)
-        self.dtypes[name] = str(states.dtype).removeprefix("torch.")
-        self._states[name] = tokens.gather(states)
-
-    def _end(self, _: Any) -> None:
-        tokens = self._current
-        if tokens is None:
-            return
-        batch = Batch(self.state.layout, tokens, self._states)
-        self._states, self._current = {}, None
-        self.state.update(batch)
-        for name, count in zip(STRATA, np.diff(tokens.bounds), strict=True):
-            self.tokens[name] += int(count)
-        self.padding += int((tokens.strata == PADDING).sum())
-
-    def _read_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tokens:
-        """Read ids, padding and positions off what the model was called with."""
-        given = self._signature.bind_partial(*args, **kwargs).arguments
-        given = given | given.get("kwargs", {})
-        ids, embeds = given.get("input_ids"), given.get("inputs_embeds")
-        if ids is not None:
-            known = _numpy(ids).astype(np.int64).reshape(-1, ids.shape[-1])
-        elif embeds is not None:
-            known = np.full(tuple(embeds.shape[:2]), NO_TOKEN, np.int64)
-        else:
-            msg = "the model was called without input_ids and inputs_embeds: nothing to record"
-            raise CaptureError(msg)
-        rows, length = known.shape
-        mask = given.get("attention_mask")
-        real = np.ones(known.shape, bool)
-        past = given.get("past_key_values")
-        start = int(past.get_seq_length()) if hasattr(past, "get_seq_length") else 0
-        positions = np.broadcast_to(np.arange(start, start + length), known.shape)
-        if mask is not None and mask.ndim == 2:
-            # The mask may also cover what lies in the cache; the call's tokens are the last.
-            attended = np.broadcast_to(_numpy(mask) != 0, (rows, mask.shape[1]))
-            real = attended[:, -length:]
-            positions = np.cumsum(attended, 1)[:, -length:] - 1
-        if given.get("position_ids") is not None:
-            positions = np.broadcast_to(_numpy(given["position_ids"]), known.shape)
-        positions = np.where(real, positions, 0).astype(np.int64)
-        strata = stratify(known, positions, self._special, causal=self.structure.causal)
-        document = self.documents + np.arange(rows)
-        self.documents += rows
-        return Tokens(
-            ids=np.where(real, known, NO_TOKEN),
-            strata=np.where(real, strata, np.int8(PADDING)),
-            positions=positions,
-            document=document,
-            window=np.zeros(rows, np.int64),
-            # Of the tokens alone: the same text is the same document however it is padded.
-            digest=np.array(
-                [_row_digest(row[kept]) for row, kept in zip(known, real, strict=True)], np.uint64
-            ),
+            states, hf=hf, manifest=manifest, checks=made, tokenizer=self.loaded.tokenizer
         )
 
 
@@ -272,43 +252,39 @@ def record(
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
     sites: str | Iterable[str] = "trunk",
-    sample_mib: float = DEFAULT_SAMPLE_MIB,
-    outlier: float = OUTLIER,
+    **options: float,
 ) -> Recorder:
     """Measure the forward passes of a loop of your own.
 
     Parameters
     ----------
     model : PreTrainedModel
-        With or without a head, in training or evaluation, with or without gradients.
+        With or without a head, in training or evaluation, with or without gradients; also
+        inside PEFT, ``torch.compile`` or ``DistributedDataParallel``.
     tokenizer : PreTrainedTokenizerBase, optional
         Tells special tokens apart and shows tokens as text.
     sites : str or iterable of str
         ``trunk`` (default), ``hf``, ``all``, sites or patterns.
-    sample_mib : float
-        Budget of the sample of whole hidden states.
-    outlier : float
-        The magnitude from which a value counts as an outlier.
+    **options : float
+        ``sample_mib``, the budget of the sample of whole hidden states; the thresholds
+        ``outlier``, ``massive`` and ``massive_ratio``.
 
     Returns
     -------
     Recorder
         A context manager; ``profile()`` at any time, ``reset()`` to start over. Each row of a
         batch counts as a document of its own; padding is read off ``attention_mask``,
-        positions off ``position_ids``, the mask or the cache.
+        positions off ``position_ids``, the mask or the cache. Inside ``model.generate`` the
+        tokens are ``prompt`` and ``generated`` instead of ``regular``.
 
     Raises
     ------
-    ModelError, SiteError
-        The model's blocks cannot be found; a site does not exist.
+    ModelError, SiteError, InputError
+        The model's blocks cannot be found; a site does not exist; an option makes no sense.
     """
-    return Recorder(adopt(model, tokenizer), sites=sites, sample_mib=sample_mib, outlier=outlier)
-
-
-def _numpy(tensor: torch.Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = tensor.detach().cpu().numpy()
-    return array
-
-
-def _row_digest(row: NDArray[np.int64]) -> int:
-    return int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "little")
+    return Recorder(
+        adopt(model, tokenizer),
+        sites=sites,
+        options=Options(strata=RECORDED, **options),
+        outer=model,
+    )

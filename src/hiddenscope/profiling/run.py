@@ -6,15 +6,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from hiddenscope import corpus
 from hiddenscope.capture import verify
 from hiddenscope.errors import InputError, SourceError
-from hiddenscope.models import DEMO, adopt, context_length, load
-from hiddenscope.profiling.recorder import DEFAULT_SAMPLE_MIB, Recorder
-from hiddenscope.stats import NO_TOKEN, OUTLIER, Fold, StreamState, Tokens
+from hiddenscope.models import (
+    DECODER,
+    DEMO,
+    adopt,
+    context_length,
+    forward_arguments,
+    load,
+    padding_changes,
+    vocabulary,
+)
+from hiddenscope.profiling.audit import moves_states
+from hiddenscope.profiling.layouts import Options
+from hiddenscope.profiling.recorder import Recorder
+from hiddenscope.stats import Fold, States
+from hiddenscope.strata import CHAT, PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -58,12 +69,17 @@ def profile(
     batch_tokens: int = DEFAULT_BATCH_TOKENS,
     dtype: str | None = None,
     device: str = "cpu",
-    column: str = "text",
+    revision: str | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    trust_remote_code: bool = False,
+    column: str | None = None,
     split: str = "document",
-    sample_mib: float = DEFAULT_SAMPLE_MIB,
-    outlier: float = OUTLIER,
+    chat: bool = False,
+    bos: str = "auto",
+    pack: bool = False,
     shard_bytes: int = corpus.SHARD_BYTES,
     progress: Callable[[Progress], None] | None = None,
+    **options: float,
 ) -> Profile:
     """Measure how a model's hidden states are distributed on a text, in one streaming pass.
 
@@ -80,7 +96,8 @@ def profile(
     tokenizer : PreTrainedTokenizerBase, optional
         For a loaded model.
     sites : str or iterable of str
-        ``trunk`` (default), ``hf``, ``all``, sites or patterns.
+        ``trunk`` (default), ``hf``, ``all``, sites or patterns such as ``block.*.attn_out``; of
+        an encoder-decoder also of one stream: ``decoder/block.*.cross_out``.
     window : int, optional
         Tokens of a window; by default the model's context, at most 2,048.
     max_tokens : int, optional
@@ -90,18 +107,27 @@ def profile(
     dtype : {'float32', 'bfloat16', 'float16'}, optional
         To load the model in; by default as its configuration says.
     device : str
-    column : str
-        The key of a JSONL row that holds the text.
+        ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto`` for the best that there is.
+    revision, device_map, trust_remote_code
+        As in `hiddenscope.models.load`.
+    column : str, optional
+        The key of a JSONL row that holds the text (``text``) or the conversation (``messages``).
     split : {'document', 'lines', 'paragraphs'}
         Cut texts finer than a file or row.
-    sample_mib : float
-        Budget of the sample of whole hidden states.
-    outlier : float
-        The magnitude from which a value counts as an outlier.
+    chat : bool
+        The sources are JSONL of conversations; the tokenizer's chat template writes them, and
+        each token belongs to the stratum of who wrote it.
+    bos : {'auto', 'add', 'never'}
+        Whether windows start with a BOS: as the tokenizer does, always, or never.
+    pack : bool
+        Join documents and cut them into full windows, as in GPT-2's training.
     shard_bytes : int
         Bytes of text whose states are computed before they are folded.
     progress : callable, optional
         Called with a `Progress` when the model is loaded and after every batch.
+    **options : float
+        ``sample_mib``, the budget of the sample of whole hidden states; the thresholds
+        ``outlier``, ``massive`` and ``massive_ratio``.
 
     Returns
     -------
@@ -117,36 +143,51 @@ def profile(
     if not sources and not texts:
         sources = [corpus.DEFAULT_SOURCE]
     _check_options(window=window, max_tokens=max_tokens, batch_tokens=batch_tokens)
-    corpus.check_sources(sources, texts, split)
-    loaded = _load(model, tokenizer, dtype, device)
-    recorder = Recorder(loaded, sites=sites, sample_mib=sample_mib, outlier=outlier)
+    chosen = Options(strata=CHAT if chat else PLAIN, **options)
+    corpus.check_sources(sources, texts, split, chat=chat)
+    loaded = _load(
+        model,
+        tokenizer,
+        dtype=dtype,
+        device=device,
+        revision=revision,
+        device_map=device_map,
+        trust_remote_code=trust_remote_code,
+    )
+    if loaded.tokenizer is None:
+        msg = "a loaded model needs its tokenizer: profile(model, tokenizer=...)"
+        raise InputError(msg)
     length = _window(loaded, window)
-    loop = _Loop(recorder, length, batch_tokens, max_tokens, progress)
-    documents = corpus.documents(sources, texts, column=column, split=split)
-    total = corpus.size(sources, texts)
+    windower = corpus.Windower(loaded.tokenizer, length, bos=bos, pack=pack, chat=chat)
+    recorder = Recorder(loaded, sites=sites, options=chosen)
+    loop = _Loop(recorder, windower, batch_tokens, max_tokens, progress)
+    documents = corpus.documents(sources, texts, column=column, split=split, chat=chat)
+    total = corpus.size(sources, texts, chat=chat)
     if progress is not None:
         progress(Progress(0, total, 0))
     with _evaluation(loaded.model), recorder:
-        state = loop.run(corpus.shards(documents, shard_bytes), total)
+        states = loop.run(corpus.shards(documents, shard_bytes), total)
     described = {
         "name": _corpus_name(sources, texts),
         "sources": sources,
         "texts": len(texts),
         "column": column,
         "split": split,
-        "sha256": loop.windower.digest.hexdigest(),
-        "documents": loop.windower.documents,
-        "documents_cut": loop.windower.cut,
-        "windows": loop.windower.windows,
+        "chat": chat,
+        "bos": bos,
+        "pack": pack,
+        "sha256": windower.digest.hexdigest(),
+        "documents": windower.documents,
+        "documents_cut": windower.cut,
+        "windows": windower.windows,
+        "with_bos": windower.with_bos,
         "window": length,
-        "tokens": recorder.tokens,
-        "padding": recorder.padding,
         "max_tokens": max_tokens,
         "shards": loop.shards,
         "shard_bytes": shard_bytes,
     }
     run = {"batch_tokens": batch_tokens, "threads": torch.get_num_threads(), "seeds": {}}
-    return recorder.build(state, described, run)
+    return recorder.build(states, described, run)
 
 
 class _Loop:
@@ -155,7 +196,7 @@ class _Loop:
     def __init__(
         self,
         recorder: Recorder,
-        window: int | None,
+        windower: corpus.Windower,
         batch_tokens: int,
         max_tokens: int | None,
         progress: Callable[[Progress], None] | None,
@@ -164,85 +205,73 @@ class _Loop:
         self.batch_tokens = batch_tokens
         self.max_tokens = max_tokens
         self.progress = progress
-        loaded = recorder.loaded
-        if loaded.tokenizer is None:
-            msg = "a loaded model needs its tokenizer: profile(model, tokenizer=...)"
-            raise InputError(msg)
-        self.windower = corpus.Windower(loaded.tokenizer, window, causal=recorder.structure.causal)
-        pad = loaded.tokenizer.pad_token_id
+        self.windower = windower
+        tokenizer = recorder.loaded.tokenizer
+        pad = tokenizer.pad_token_id if tokenizer is not None else None
         self.pad_id = int(pad) if pad is not None else 0
+        # A model that mixes padding in (FNet takes no mask) is given rows of one length.
+        dtype = str(recorder.loaded.model.dtype).removeprefix("torch.")
+        shift = padding_changes(recorder.loaded.model, "right")
+        self.padded = not moves_states(shift, dtype)
         self.shards = 0
         self._seen = 0
 
-    def run(self, shards: Iterator[list[corpus.Document]], total: int) -> StreamState:
-        fold: Fold[StreamState] = Fold()
+    def run(self, shards: Iterator[list[corpus.Document]], total: int) -> States:
+        fold: Fold[States] = Fold()
         for shard in shards:
             if self.max_tokens is not None and self._tokens() >= self.max_tokens:
                 break
             fold.add(self._shard(shard, total))
-        state = fold.result()
-        if state is None or self._tokens() < 2:
+        states = fold.result()
+        if states is None or self._tokens() < 2:
             msg = (
                 f"the text has fewer than two tokens ({self._tokens()}): give a longer one, "
                 "a single token has nothing to be compared with"
             )
             raise SourceError(msg)
-        return state
+        return states
 
     def _tokens(self) -> int:
         return sum(self.recorder.tokens.values())
 
-    def _shard(self, shard: list[corpus.Document], total: int) -> StreamState:
+    def _shard(self, shard: list[corpus.Document], total: int) -> States:
         left = None if self.max_tokens is None else self.max_tokens - self._tokens()
         windows = list(corpus.limit_tokens(self.windower(shard), left))
         size = sum(len(d.text.encode()) for d in shard)
         in_shard = max(sum(len(w.ids) for w in windows), 1)
         before = self._tokens()
-        self.recorder.state = self.recorder.state.sibling()
-        for batch in corpus.batches(windows, self.batch_tokens, self.pad_id):
+        self.recorder.renew()
+        for batch in corpus.batches(windows, self.batch_tokens, self.pad_id, padded=self.padded):
             self._forward(batch)
             if self.progress is not None:
                 share = (self._tokens() - before) / in_shard
                 self.progress(Progress(self._seen + int(share * size), total, self._tokens()))
         self._seen += size
         self.shards += 1
-        return self.recorder.state
+        return self.recorder.states
 
     def _forward(self, batch: TokenBatch) -> None:
         model = self.recorder.loaded.model
         ids = torch.from_numpy(batch.input_ids).to(model.device)
         mask = torch.from_numpy(batch.attention_mask).to(model.device)
         _check_ids(model, ids)
+        call = forward_arguments(model, ids, mask)
         if not self.recorder.checks:
-            self.recorder.checks = self._verify(ids, mask)
-        positions = np.broadcast_to(np.arange(ids.shape[1]), batch.input_ids.shape)
-        self.recorder.expect(
-            Tokens(
-                ids=np.where(batch.attention_mask != 0, batch.input_ids, NO_TOKEN),
-                strata=batch.strata,
-                positions=positions,
-                document=batch.document,
-                window=batch.window,
-                digest=batch.digest,
-            )
-        )
-        run_forward(model, ids, mask)
-
-    def _verify(self, ids: torch.Tensor, mask: torch.Tensor) -> list[Any]:
-        # The check's own forward passes are not counted: our hooks are off while they run.
-        with self.recorder.paused():
-            return verify(self.recorder.loaded.model, self.recorder.structure, ids, mask)
-
-
-@torch.no_grad()
-def run_forward(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor) -> None:
-    """Run the base model once: no cache, no head, no gradients."""
-    model(input_ids=ids, attention_mask=mask, use_cache=False)
+            # The check's own forward passes are not counted: our hooks are off while they run.
+            with self.recorder.paused():
+                self.recorder.checks = verify(self.recorder.structure, call)
+        for name, stream in self.recorder.streams.items():
+            read = batch
+            if name == DECODER:
+                read = batch.shift_right(call["decoder_input_ids"][:, 0].cpu().numpy())
+            stream.expect(stream.reader.tokens(read))
+        with torch.no_grad():
+            model(**call)
 
 
 def _check_ids(model: PreTrainedModel, ids: torch.Tensor) -> None:
     """Refuse tokens that the model does not know, before torch fails over them."""
-    known, largest = model.get_input_embeddings().num_embeddings, int(ids.max())
+    known, largest = vocabulary(model), int(ids.max())
     if largest >= known:
         msg = (
             f"the tokenizer made token {largest:,}, but the model knows {known:,} tokens: "
@@ -252,18 +281,15 @@ def _check_ids(model: PreTrainedModel, ids: torch.Tensor) -> None:
 
 
 def _load(
-    model: str | PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase | None,
-    dtype: str | None,
-    device: str,
+    model: str | PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, **options: Any
 ) -> LoadedModel:
     if isinstance(model, str):
-        loaded = load(model, dtype=dtype, device=device)
-        if tokenizer is None:
-            return loaded
-        return replace(loaded, tokenizer=tokenizer)
-    if dtype is not None or device != "cpu":
-        msg = "dtype and device are for models loaded by name: move the loaded model yourself"
+        loaded = load(model, **options)
+        return loaded if tokenizer is None else replace(loaded, tokenizer=tokenizer)
+    usual = {"dtype": None, "device": "cpu", "revision": None, "device_map": None}
+    given = [key for key, value in options.items() if value != usual.get(key, False)]
+    if given:
+        msg = f"{' and '.join(given)} are for models loaded by name: load the model so yourself"
         raise InputError(msg)
     return adopt(model, tokenizer)
 

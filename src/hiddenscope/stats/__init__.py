@@ -3,7 +3,8 @@
 from hiddenscope.stats.base import Accumulator
 from hiddenscope.stats.batch import NO_TOKEN, OUTLIER, Batch, Layout, Tokens
 from hiddenscope.stats.cross import COMPACT_BYTES
-from hiddenscope.stats.fold import ACCUMULATORS, Fold, StreamState
+from hiddenscope.stats.fold import ACCUMULATORS, Fold, States, StreamState
+from hiddenscope.stats.massive import find_massive
 
 __all__ = [
     "ACCUMULATORS",
@@ -14,6 +15,8 @@ __all__ = [
     "Batch",
     "Fold",
     "Layout",
+    "States",
     "StreamState",
     "Tokens",
+    "find_massive",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from hiddenscope import kernels
-from hiddenscope.strata import STRATA
+from hiddenscope.strata import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +34,8 @@ class Layout:
     channels : int
         The width of the stream.
     strata : tuple of str
+    trunk : tuple of str
+        Those of the sites whose co-moments are kept.
     outlier : float
         The magnitude from which a value counts as an outlier.
     sample_tokens : int
@@ -44,7 +46,8 @@ class Layout:
 
     sites: tuple[str, ...]
     channels: int
-    strata: tuple[str, ...] = STRATA
+    strata: tuple[str, ...] = PLAIN
+    trunk: tuple[str, ...] = ()
     outlier: float = OUTLIER
     sample_tokens: int = 1024
     compact_cross: bool = False
@@ -60,8 +63,8 @@ class Tokens:
         Token ids, `NO_TOKEN` where there are none to show (padding included).
     strata : ndarray[batch, pos] of int8
         Stratum codes, `hiddenscope.strata.PADDING` for padding.
-    positions : ndarray[batch, pos] of int64
-    document, window : ndarray[batch] of int64
+    positions, document : ndarray[batch, pos] of int64
+    window : ndarray[batch] of int64
     digest : ndarray[batch] of uint64
         The digest of the document that each row was cut from.
     """
@@ -80,11 +83,9 @@ class Tokens:
         order = np.argsort(flat, kind="stable")
         return order[np.count_nonzero(flat < 0) :]
 
-    @cached_property
-    def bounds(self) -> NDArray[np.int64]:
-        """Where each stratum starts in `order`; the last entry is the number of tokens."""
-        counts = np.bincount(self.strata.ravel()[self.order], minlength=len(STRATA))
-        return np.concatenate([[0], np.cumsum(counts)])
+    def count(self, strata: int) -> NDArray[np.int64]:
+        """Count the tokens of each of so many strata."""
+        return np.bincount(self.strata.ravel()[self.order], minlength=strata)
 
     def gather(self, states: torch.Tensor) -> torch.Tensor:
         """Copy the states of the counted tokens, ``[batch, pos, channel]`` → ``[token, channel]``.
@@ -126,7 +127,7 @@ class Rows:
 
     @cached_property
     def finite_everywhere(self) -> NDArray[np.bool_]:
-        """Whether each token is finite at every site, ``[token]``."""
+        """Whether each token is finite at every site of the layout, ``[token]``."""
         result: NDArray[np.bool_] = np.all(self.finite, axis=0)
         return result
 
@@ -148,23 +149,24 @@ class Batch:
     states: Mapping[str, torch.Tensor]
     _rows: dict[int, Rows | None] = field(default_factory=dict, repr=False)
 
+    @cached_property
+    def bounds(self) -> NDArray[np.int64]:
+        """Where each stratum starts in the tokens' order, and the number of tokens."""
+        counts = self.tokens.count(len(self.layout.strata))
+        return np.concatenate([[0], np.cumsum(counts)])
+
     def rows(self, stratum: int) -> Rows | None:
         """Scan the tokens of one stratum at every site, once; None where there are none."""
         if stratum not in self._rows:
-            start, stop = (int(b) for b in self.tokens.bounds[stratum : stratum + 2])
-            self._rows[stratum] = (
-                Rows(
-                    start,
-                    stop,
-                    [
-                        kernels.scan(self.states[site][start:stop], self.layout.outlier)
-                        for site in self.layout.sites
-                    ],
-                )
-                if stop > start
-                else None
-            )
+            start, stop = (int(b) for b in self.bounds[stratum : stratum + 2])
+            self._rows[stratum] = self._scan(start, stop) if stop > start else None
         return self._rows[stratum]
+
+    def _scan(self, start: int, stop: int) -> Rows:
+        # What two sites share (a block reads what the one before wrote) is read once.
+        states = {id(x): x for x in self.states.values()}
+        scans = {key: kernels.scan(x[start:stop], self.layout.outlier) for key, x in states.items()}
+        return Rows(start, stop, [scans[id(self.states[site])] for site in self.layout.sites])
 
     @cached_property
     def labels(self) -> dict[str, NDArray[np.int64] | NDArray[np.uint64]]:
@@ -172,7 +174,7 @@ class Batch:
         order = self.tokens.order
         row = order // self.tokens.strata.shape[1]
         return {
-            "document": self.tokens.document[row],
+            "document": self.tokens.document.ravel()[order],
             "window": self.tokens.window[row],
             "position": self.tokens.positions.ravel()[order],
             "token_id": self.tokens.ids.ravel()[order],

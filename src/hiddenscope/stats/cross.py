@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hiddenscope.stats.base import Decode, State
-    from hiddenscope.stats.batch import Batch, Rows
+    from hiddenscope.stats.batch import Batch
 
     Floats = NDArray[np.float64]
 
@@ -26,7 +26,9 @@ COMPACT_BYTES = 128 << 20
 
 
 class Cross(Accumulator):
-    """Centred co-moment of every pair of sites, by channel, over tokens finite at every site.
+    """Centred co-moment of every pair of sites of the trunk, by channel.
+
+    Over the tokens that are finite at each of them.
 
     In the compact form (``layout.compact_cross``) every pair is kept summed over channels, and
     for the `LOUD` channels that are loudest in the first batch it sees; single channels only
@@ -39,7 +41,7 @@ class Cross(Accumulator):
     def empty(self) -> State:
         """Return the state of no tokens."""
         layout = self.layout
-        strata, sites, channels = len(layout.strata), len(layout.sites), layout.channels
+        strata, sites, channels = len(layout.strata), len(layout.trunk), layout.channels
         state: State = {
             "count": np.zeros(strata, np.int64),
             "mean": np.zeros((strata, sites, channels)),
@@ -64,14 +66,17 @@ class Cross(Accumulator):
 
     def update(self, batch: Batch) -> None:
         """Merge the co-moments of a batch."""
-        sites = self.layout.sites
+        sites = self.layout.trunk
+        if not sites:
+            return
+        at = [self.layout.sites.index(site) for site in sites]
         if self.layout.compact_cross and self.arrays["loud_channels"][0] < 0:
             self.arrays["loud_channels"] = self._loudest(batch)
         part = self.sibling().arrays
         for k in range(len(self.layout.strata)):
             if not (rows := batch.rows(k)):
                 continue
-            keep = rows.finite_everywhere
+            keep: NDArray[np.bool_] = np.all(rows.finite[at], axis=0)
             part["count"][k] = n = int(keep.sum())
             if not n:
                 continue
@@ -79,7 +84,10 @@ class Cross(Accumulator):
             if n < len(keep):
                 mask = torch.from_numpy(keep).to(states[0].device)
                 states = [x[mask] for x in states]
-            means = self._means(states, rows, whole=n == len(keep))
+            whole = n == len(keep)
+            means = torch.stack(
+                [rows.scans[i].mean for i in at] if whole else [x.double().mean(0) for x in states]
+            )
             part["mean"][k] = means.cpu().numpy()
             for key, value in self._products(states, means).items():
                 part[key][k] = value.cpu().numpy()
@@ -88,11 +96,6 @@ class Cross(Accumulator):
     def merge(self, other: Self) -> Self:
         """Join the co-moments of disjoint sets of tokens."""
         return self._new(self._join(self.arrays, other.arrays))
-
-    def _means(self, states: list[torch.Tensor], rows: Rows, *, whole: bool) -> torch.Tensor:
-        if whole:
-            return torch.stack([scan.mean for scan in rows.scans])
-        return torch.stack([x.double().mean(0) for x in states])
 
     def _products(self, states: list[torch.Tensor], means: torch.Tensor) -> dict[str, torch.Tensor]:
         if not self.layout.compact_cross:
@@ -104,8 +107,9 @@ class Cross(Accumulator):
         share = np.zeros(self.layout.channels)
         for k in range(len(self.layout.strata)):
             if rows := batch.rows(k):
-                n = rows.finite.sum(1)[:, None]
-                mean, m2 = rows.stack("mean"), rows.stack("m2")
+                at = [self.layout.sites.index(site) for site in self.layout.trunk]
+                n = rows.finite[at].sum(1)[:, None]
+                mean, m2 = rows.stack("mean")[at], rows.stack("m2")[at]
                 squares = m2 + n * (mean - mean.mean(1, keepdims=True)) ** 2
                 share += (squares / np.maximum(squares.sum(1, keepdims=True), 1e-300)).sum(0)
         loudest = np.argsort(-share, kind="stable")[: min(LOUD, self.layout.channels)]
@@ -147,16 +151,16 @@ class Cross(Accumulator):
             "units": "activation^2",
         }
         pair = ("stratum", "site_a", "site_b")
-        single = ("stratum", "site", "channel")
+        single = ("stratum", "site_a", "channel")
         variables = {
             "count": (
                 ("stratum",),
                 a["count"],
-                {"long_name": "tokens finite at every site", "units": "tokens"},
+                {"long_name": "tokens finite at every site of the trunk", "units": "tokens"},
             ),
             "mean": (single, a["mean"], {"long_name": "mean", "units": "activation"}),
         }
-        coords = {"site_a": list(self.layout.sites), "site_b": list(self.layout.sites)}
+        coords = {"site_a": list(self.layout.trunk), "site_b": list(self.layout.trunk)}
         if not self.layout.compact_cross:
             variables["comoment"] = ((*pair, "channel"), a["comoment"], attrs)
             return xr.Dataset(variables, coords, {"compact": 0})

@@ -13,6 +13,8 @@ from hiddenscope.stats.positions import Positions
 from hiddenscope.stats.sample import Sample
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import xarray as xr
 
     from hiddenscope.stats.base import Accumulator, Decode
@@ -63,6 +65,28 @@ class StreamState:
     def datasets(self, decode: Decode) -> dict[str, xr.Dataset]:
         """Label every accumulator's arrays, by group."""
         return {part.name: part.dataset(decode) for part in self.parts}
+
+
+class States:
+    """The states of every stream of a run, by name.
+
+    Parameters
+    ----------
+    streams : mapping of str to StreamState
+    """
+
+    def __init__(self, streams: Mapping[str, StreamState]) -> None:
+        self.streams = dict(streams)
+
+    def sibling(self) -> Self:
+        """Return fresh states that can be merged with these."""
+        return type(self)({name: state.sibling() for name, state in self.streams.items()})
+
+    def merge(self, other: Self) -> Self:
+        """Join the states of disjoint sets of tokens; neither is changed."""
+        return type(self)(
+            {name: state.merge(other.streams[name]) for name, state in self.streams.items()}
+        )
 
 
 class Mergeable(Protocol):

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+NOWHERE = np.int64(np.iinfo(np.int64).max)
+"""Stands for the document of a value that there is not."""
+
 _NAMES = {
     "mean": "mean",
     "m2": "sum of squared deviations from the mean",
@@ -46,6 +49,7 @@ class Moments(Accumulator):
             "max": np.full(full, -np.inf),
             "over": np.zeros(full, np.int64),
             "nonfinite": np.zeros(full, np.int64),
+            "nonfinite_document": np.full(rows, NOWHERE),
         }
 
     def update(self, batch: Batch) -> None:
@@ -58,6 +62,9 @@ class Moments(Accumulator):
                     part[key][:, k] = rows.stack(key)
                 part["min"][:, k] = rows.stack("minimum")
                 part["max"][:, k] = rows.stack("maximum")
+                document = batch.labels["document"][rows.start : rows.stop].astype(np.int64)
+                where = np.where(rows.finite, NOWHERE, document)
+                part["nonfinite_document"][:, k] = where.min(1)
         self.arrays = _join(self.arrays, part)
 
     def merge(self, other: Self) -> Self:
@@ -91,6 +98,11 @@ class Moments(Accumulator):
                 dims,
                 a["nonfinite"],
                 {"long_name": "values that are NaN or infinite", "units": "values"},
+            ),
+            "nonfinite_document": (
+                dims[:2],
+                np.where(a["nonfinite_document"] == NOWHERE, -1, a["nonfinite_document"]),
+                {"long_name": "first document with such a value, -1 without", "units": "1"},
             ),
         }
         return xr.Dataset(variables)
@@ -131,4 +143,5 @@ def _join(a: State, b: State) -> State:
         "max": np.maximum(a["max"], b["max"]),
         "over": a["over"] + b["over"],
         "nonfinite": a["nonfinite"] + b["nonfinite"],
+        "nonfinite_document": np.minimum(a["nonfinite_document"], b["nonfinite_document"]),
     }

@@ -55,7 +55,7 @@ class Sample(Accumulator):
         part: State = {
             "window_hash": window_hash,
             "token_hash": _mix(window_hash ^ _mix(labels["position"].astype(np.uint64))),
-            "stratum": np.repeat(np.arange(len(self.layout.strata)), np.diff(batch.tokens.bounds)),
+            "stratum": np.repeat(np.arange(len(self.layout.strata)), np.diff(batch.bounds)),
             **{key: labels[key] for key in _LABELS},
         }
         held = {key: array for key, array in self.arrays.items() if key != "state"}

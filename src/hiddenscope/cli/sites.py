@@ -1,0 +1,61 @@
+"""``hiddenscope sites``: every site of a model, without running a text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hiddenscope.cli.show import Format
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def command(
+    model: Annotated[
+        str, typer.Argument(help="'demo', a local folder, or a name on the Hugging Face hub.")
+    ] = "demo",
+    sites: Annotated[str, typer.Option(help="Sites and patterns, with commas between.")] = "all",
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit of a model on the hub.")
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
+    ] = False,
+    format: Annotated[Format, typer.Option(help="How to print.")] = Format.TABLE,
+) -> None:
+    """List the sites of a model: name, index in Hugging Face's tuple, width, module."""
+    from hiddenscope.models import inspect, load
+    from hiddenscope.profiling import choose_sites, site_table
+    from hiddenscope.sites import check_patterns
+
+    check_patterns(sites)
+    loaded = load(model, revision=revision, trust_remote_code=trust_remote_code)
+    structure = inspect(loaded.model)
+    table = site_table(structure, choose_sites(sites, structure))
+    if format is Format.JSON:
+        typer.echo(table.to_json(orient="records", indent=2))
+    elif format is Format.CSV:
+        typer.echo(table.to_csv(index=False), nl=False)
+    else:
+        _print(table)
+        for stream in structure.streams:
+            typer.echo(f"{stream.name}: {len(stream.blocks)} blocks, {stream.found}")
+            for point, why in stream.refusals().items():
+                typer.echo(f"  no {point} in some blocks: {why}")
+
+
+def _print(table: pd.DataFrame) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    columns = [name for name in table.columns if name != "stream" or table["stream"].nunique() > 1]
+    for name in columns:
+        right = name in {"HF", "width"}
+        shown.add_column(name, justify="right" if right else "left", overflow="fold")
+    for row in table[columns].itertuples(index=False):
+        shown.add_row(*(escape("–" if value == -1 else str(value)) for value in row))
+    Console(highlight=False).print(shown)

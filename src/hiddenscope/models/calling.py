@@ -1,0 +1,81 @@
+"""How a base model is called: no head, no cache, and only what its forward pass takes."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hiddenscope.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def forward_arguments(
+    model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor
+) -> dict[str, Any]:
+    """Return the arguments of a forward pass over a batch.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+    ids, mask : Tensor[batch, pos] of int64
+        An encoder-decoder's decoder reads the same text, shifted right.
+
+    Returns
+    -------
+    dict
+    """
+    call: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
+    if getattr(model.config, "is_encoder_decoder", False):
+        call["decoder_input_ids"] = shift_right(model, ids)
+        call["decoder_attention_mask"] = torch.cat([torch.ones_like(mask[:, :1]), mask[:, :-1]], 1)
+    known = inspect.signature(model.forward).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
+    # FNet takes no mask, an encoder no cache.
+    return {key: value for key, value in call.items() if takes_any or key in known}
+
+
+def shift_right(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
+    """Put the decoder's start token before a text, whose last token falls away.
+
+    Raises
+    ------
+    ModelError
+        The configuration names no start token.
+    """
+    config = model.config
+    for role in ("decoder_start", "bos", "eos"):
+        start = getattr(config, f"{role}_token_id", None)
+        if isinstance(start, int):
+            return torch.cat([torch.full_like(ids[:, :1], start), ids[:, :-1]], 1)
+    msg = (
+        f"the configuration of {type(model).__name__} names no token that its decoder starts "
+        "with: set decoder_start_token_id in config.json"
+    )
+    raise ModelError(msg)
+
+
+def vocabulary(model: PreTrainedModel) -> int:
+    """Return how many tokens a model knows.
+
+    Raises
+    ------
+    ModelError
+        It has no table of token embeddings.
+    """
+    try:
+        return int(model.get_input_embeddings().weight.shape[0])
+    except (NotImplementedError, AttributeError) as error:
+        msg = f"{type(model).__name__} has no table of token embeddings, so it reads no tokens"
+        raise ModelError(msg) from error
+
+
+def plain_ids(model: PreTrainedModel, count: int) -> list[int]:
+    """Return some tokens that a model knows, all different and none of them special."""
+    config = model.config.get_text_config()
+    roles = ("pad", "bos", "eos", "decoder_start")
+    special = {getattr(config, f"{role}_token_id", None) for role in roles}
+    return [i for i in range(vocabulary(model)) if i not in special][:count]

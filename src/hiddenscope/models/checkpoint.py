@@ -1,0 +1,120 @@
+"""Checks of a checkpoint's files and of what was loaded from them, and their digest."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from transformers import PreTrainedModel
+from transformers.quantizers import AutoHfQuantizer
+
+from hiddenscope.errors import ModelError
+from hiddenscope.models.loaded import quantisation, quantisation_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tekken.json",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "*.tiktoken",
+)
+
+
+def check_folder(name: str, folder: Path) -> None:
+    """Refuse a folder that lacks a configuration, a tokenizer or safetensors weights."""
+    if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise _adapter(name)
+        msg = (
+            f"{name!r} is a folder without config.json: point at a folder saved by transformers; "
+            f"if it holds texts, say `hiddenscope profile demo {shlex.quote(name)}`"
+        )
+        raise ModelError(msg)
+    if not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
+        msg = (
+            f"{name!r} holds no tokenizer files (such as tokenizer.json): copy the tokenizer's "
+            "files into the folder, or load both yourself and call "
+            "hiddenscope.profile(model, tokenizer=...)"
+        )
+        raise ModelError(msg)
+    if not any(folder.glob("*.safetensors")):
+        msg = (
+            f"{name!r} holds no *.safetensors weights (pickles are not read): convert them with "
+            "model.save_pretrained(folder)"
+        )
+        raise ModelError(msg)
+
+
+def check_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer without a vocabulary."""
+    # Where the files are missing, transformers makes a tokenizer that knows special tokens only.
+    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
+        msg = (
+            f"{name!r} comes without a vocabulary: its tokenizer files are missing or empty; load "
+            "model and tokenizer yourself and call hiddenscope.profile(model, tokenizer=...)"
+        )
+        raise ModelError(msg)
+
+
+def check_quantisation(name: str, config: PreTrainedConfig) -> str | None:
+    """Return the method that a checkpoint is quantised with; refuse one that nobody knows."""
+    settings, method = quantisation_settings(config), quantisation(config)
+    # Transformers would take the quantised numbers for weights.
+    if settings is not None and not AutoHfQuantizer.supports_quant_method(
+        {"quant_method": method} | settings
+    ):
+        msg = (
+            f"{name!r} is quantised with {method!r}, which transformers does not know: use a "
+            "checkpoint with another quantisation, or without"
+        )
+        raise ModelError(msg)
+    return method
+
+
+def check_loaded(name: str, model: Any, info: dict[str, Any]) -> None:
+    """Refuse what is no transformers model, has an adapter, or lacks weights."""
+    if not isinstance(model, PreTrainedModel):
+        msg = f"the code of {name!r} makes a {type(model).__name__}, which is no transformers model"
+        raise ModelError(msg)
+    if model._hf_peft_config_loaded:
+        # What was missing in the base model is not reported beside an adapter.
+        raise _adapter(name)
+    # A pooler stands behind the last block and is often left out of a checkpoint.
+    missing = sorted(k for k in info["missing_keys"] if "pooler" not in k)
+    mismatched = sorted(k[0] for k in info["mismatched_keys"])
+    broken = missing or mismatched
+    if broken:
+        what = "lacks" if missing else "has other shapes for"
+        shown = ", ".join(broken[:3]) + (f" and {len(broken) - 3} more" if len(broken) > 3 else "")
+        msg = (
+            f"the checkpoint of {name!r} {what} weights that the model needs ({shown}): they "
+            "would be random, so nothing is measured; check config.json against the weights"
+        )
+        raise ModelError(msg)
+
+
+def digest(folder: Path) -> str:
+    """Return the SHA-256 of a checkpoint's configuration and weights."""
+    total = hashlib.sha256()
+    for path in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
+        total.update(path.name.encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                total.update(block)
+    return total.hexdigest()
+
+
+def _adapter(name: str) -> ModelError:
+    return ModelError(
+        f"{name!r} holds an adapter: load it onto its base model yourself with "
+        "peft.PeftModel.from_pretrained and call hiddenscope.profile(model, tokenizer=...)"
+    )

@@ -1,0 +1,57 @@
+"""Whether padding leaves a model's states as they are: tried, not assumed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from hiddenscope.models.calling import forward_arguments, plain_ids
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+TOKENS, PADDING = 6, 3
+
+
+@torch.no_grad()
+def padding_changes(model: PreTrainedModel, side: str) -> float:
+    """Return by how much masked padding beside a text changes its states.
+
+    A model with absolute positions that is not told them takes the first token behind padding
+    on the left for a later one; a model that takes no mask (FNet) mixes the padding in.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A base model.
+    side : {'left', 'right'}
+
+    Returns
+    -------
+    float
+        The norm of the difference of the last hidden states, over that of the states: 0.01 and
+        less is rounding in any dtype but the coarsest.
+    """
+    ids = torch.tensor([plain_ids(model, TOKENS)], device=model.device)
+    pad = getattr(model.config.get_text_config(), "pad_token_id", None)
+    filler = torch.full((1, PADDING), pad if isinstance(pad, int) else 0, device=model.device)
+    parts = [(ids, 1), (filler, 0)][:: 1 if side == "right" else -1]
+    padded = torch.cat([x for x, _ in parts], 1)
+    mask = torch.cat([torch.full_like(x, real) for x, real in parts], 1)
+    training = model.training
+    model.eval()
+    try:
+        results = [
+            model(**forward_arguments(model, x, m), return_dict=True)
+            for x, m in ((ids, torch.ones_like(ids)), (padded, mask))
+        ]
+    finally:
+        model.train(training)
+    output = "last_hidden_state"
+    if getattr(model.config, "is_encoder_decoder", False):
+        output = "encoder_last_hidden_state"
+    plain, beside = (getattr(r, output) for r in results)
+    beside = beside[:, :TOKENS] if side == "right" else beside[:, PADDING:]
+    plain, beside = plain.double(), beside.double()
+    return float((beside - plain).norm() / plain.norm())

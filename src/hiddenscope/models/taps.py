@@ -1,0 +1,79 @@
+"""Taps: where in a model's modules a hidden state can be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True, eq=False)
+class Tap:
+    """One place where a tensor passes into or out of a module.
+
+    Attributes
+    ----------
+    module : Module
+    path : str
+        The module's name in the model.
+    side : {'input', 'output'}
+    key : int or str
+        Which argument, by position or name, or which entry of what is returned.
+    call : int
+        Which call of the module within one forward pass, from 0: a block that is shared
+        (ALBERT) is called once for every layer that it stands for.
+    scale : float or Tensor, optional
+        What the model multiplies the tensor by before it adds it to the residual stream.
+    """
+
+    module: torch.nn.Module
+    path: str
+    side: str
+    key: int | str = 0
+    call: int = 0
+    scale: float | torch.Tensor | None = None
+
+    def read(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> torch.Tensor:
+        """Take the tensor out of a call; `output` is not looked at on the input side."""
+        if self.side == "input":
+            state: torch.Tensor = args[self.key] if isinstance(self.key, int) else kwargs[self.key]
+        else:
+            state = output if isinstance(output, torch.Tensor) else output[self.key]
+        return state if self.scale is None else state * self.scale
+
+
+def tensors_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[int | str, torch.Tensor]:
+    """Return the tensors of a call, by position or name, in order."""
+    named: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+    return {key: value for key, value in named if isinstance(value, torch.Tensor)}
+
+
+def tensors_out(output: Any) -> dict[int | str, torch.Tensor]:
+    """Return the tensors that a call returned, by place."""
+    entries = [output] if isinstance(output, torch.Tensor) else output
+    if not isinstance(entries, tuple | list):
+        return {}
+    return {i: value for i, value in enumerate(entries) if isinstance(value, torch.Tensor)}
+
+
+def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two tensors are equal bit for bit, so that equal NaN are equal."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    a, b = (x.contiguous().view(torch.uint8) for x in (a, b))
+    return bool(torch.equal(a, b))
+
+
+def turns_into(module: torch.nn.Module, given: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Whether a module, applied to a tensor and nothing else, gives bitwise another."""
+    try:
+        made = module.forward(given)
+    except (TypeError, ValueError, RuntimeError, AttributeError):
+        # It takes more than one tensor, or another kind.
+        return False
+    return (
+        isinstance(made, torch.Tensor)
+        and made.numel() == expected.numel()
+        and same_bits(made.reshape(expected.shape), expected)
+    )

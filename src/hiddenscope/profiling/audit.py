@@ -1,0 +1,141 @@
+"""The audit of a run: what was put before the model, and what must be known of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hiddenscope.capture import Check
+from hiddenscope.models import padding_changes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from transformers import PreTrainedTokenizerBase
+
+    from hiddenscope.models import Structure
+    from hiddenscope.profiling.streams import StreamRecorder
+
+PADDING_SHIFT = {"float32": 0.01, "float16": 0.05, "bfloat16": 0.2}
+"""By dtype, how far padding may move states by rounding alone."""
+
+
+def audit(
+    structure: Structure,
+    streams: Mapping[str, StreamRecorder],
+    tokenizer: PreTrainedTokenizerBase | None,
+    manifest: dict[str, Any],
+) -> list[Check]:
+    """Check what the model was given, beside what was measured.
+
+    Parameters
+    ----------
+    structure : Structure
+    streams : mapping of str to StreamRecorder
+    tokenizer : PreTrainedTokenizerBase or None
+    manifest : dict
+
+    Returns
+    -------
+    list of Check
+    """
+    found = []
+    for name, recorder in streams.items():
+        where = f" ({name})" if len(streams) > 1 else ""
+        found.append(_check_attended(recorder, where))
+    first = next(iter(streams.values()))
+    found += _check_padding(structure, first)
+    if tokenizer is not None:
+        found += _check_bos(first, tokenizer, manifest["corpus"])
+    found.append(_note_tokens(first, manifest["corpus"]))
+    return found
+
+
+def moves_states(shift: float, dtype: str) -> bool:
+    """Whether padding that moves states by so much does more than round."""
+    return not shift <= PADDING_SHIFT.get(dtype, 0.01)
+
+
+def _check_attended(recorder: StreamRecorder, where: str) -> Check:
+    counted, attended = sum(recorder.tokens.values()), recorder.reader.facts.attended
+    passed = counted == attended
+    detail = f"the {counted:,} tokens that the attention masks let through{where} were counted"
+    if not passed:
+        detail = (
+            f"{attended:,} tokens were let through by the masks{where}, but {counted:,} counted"
+        )
+    return Check("padding", passed, detail)
+
+
+def _check_padding(structure: Structure, recorder: StreamRecorder) -> list[Check]:
+    """Try out what padding does, where there was any."""
+    checks = []
+    dtype = next(iter(recorder.dtypes.values()), "float32")
+    for side in sorted(recorder.reader.facts.padded):
+        if side == "right" and recorder.stream.causal:
+            continue
+        shift = padding_changes(structure.model, side)
+        passed = not moves_states(shift, dtype)
+        detail = f"padding on the {side} leaves the states as they are"
+        if not passed:
+            why = (
+                "positions count from its first token, and no position_ids were passed: pad on "
+                "the right or pass position_ids"
+                if side == "left"
+                else "the model does not mask it: use batches of one length"
+            )
+            detail = f"padding on the {side} changes this model's states by {shift:.0%}: {why}"
+        checks.append(Check(f"{side} padding", passed, detail, value=shift))
+    return checks
+
+
+def _check_bos(
+    recorder: StreamRecorder, tokenizer: PreTrainedTokenizerBase, corpus: Mapping[str, Any]
+) -> list[Check]:
+    """Hold what the texts start with against what the tokenizer asks for."""
+    adds = recorder.reader.bos is not None
+    asked = getattr(tokenizer, "add_bos_token", None)
+    words = "adds" if adds else "adds no"
+    token = tokenizer.bos_token or tokenizer.cls_token or "BOS"
+    detail = (
+        f"the tokenizer {words} {token} before a text"
+        if adds
+        else ("the tokenizer adds no BOS before a text")
+    )
+    checks = []
+    if asked and not adds:
+        detail = f"the tokenizer is set to add {token} (add_bos_token) but adds none"
+        checks.append(Check("BOS", False, detail, "warning"))
+    facts = recorder.reader.facts
+    starts = corpus.get("windows", facts.rows)
+    held = corpus.get("with_bos", facts.rows_with_bos)
+    mode = corpus.get("bos", "auto")
+    # A window of packed documents starts anywhere; a chat's template writes its own BOS.
+    free = corpus.get("pack") or corpus.get("chat")
+    expected = {"auto": starts if adds and not free else None, "add": starts, "never": None}[mode]
+    if free:
+        expected = None
+    what = "windows" if "windows" in corpus else "rows"
+    detail = f"{detail}; {held:,} of {starts:,} {what} start with one"
+    if mode != "auto":
+        detail += f" (--bos {mode})"
+    passed = expected is None or held == expected
+    if not passed:
+        detail += ": the model sees these texts otherwise than it was trained to"
+    checks.append(Check("BOS", passed, detail, "note" if expected is None else "check"))
+    return checks
+
+
+def _note_tokens(recorder: StreamRecorder, corpus: Mapping[str, Any]) -> Check:
+    tokens = {name: n for name, n in recorder.tokens.items() if n}
+    total = sum(tokens.values())
+    parts = ", ".join(f"{n:,} {name}" for name, n in tokens.items())
+    side = ", ".join(sorted(recorder.reader.facts.padded)) or "right"
+    detail = f"{total:,} counted: {parts}; {recorder.padding:,} padding"
+    if recorder.padding:
+        detail += f", on the {side}"
+    if "documents_cut" in corpus:
+        cut, documents = corpus["documents_cut"], corpus["documents"]
+        detail += f"; {cut:,} of {documents:,} documents cut into windows"
+    if corpus.get("pack"):
+        detail += ", packed"
+    return Check("tokens", True, detail, "note")
