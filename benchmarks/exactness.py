@@ -87,22 +87,25 @@ def direct(
             own = stratify(
                 batch.input_ids, batch.starts, special, batch.strata, causal=structure.causal
             )
-            strata.append(own[real])
-            for name, x in found.items():
-                held.setdefault(name, []).append(x.float().numpy()[real])
-    states = {k: np.concatenate(v) for k, v in held.items()}
-    return states, set_massive_apart(states, np.concatenate(strata))
+            states = {name: x.float().numpy()[real] for name, x in found.items()}
+            strata.append(set_massive_apart(states, own[real]))
+            for name, values in states.items():
+                held.setdefault(name, []).append(values)
+    return {k: np.concatenate(v) for k, v in held.items()}, np.concatenate(strata)
 
 
 def set_massive_apart(
     states: dict[str, NDArray[np.float32]], strata: NDArray[np.int8], magnitude: float = 100.0
 ) -> NDArray[np.int8]:
-    """Return the strata with the regular tokens that are massive after any block set apart."""
+    """Return the strata with the regular tokens that are massive after any block set apart.
+
+    The states are those of one batch, with whose median a value is compared.
+    """
     massive = np.zeros(len(strata), bool)
     for site, values in states.items():
         if site.endswith(".resid_post"):
             size = np.abs(values.astype(np.float64))
-            largest, median = size.max(1), np.median(size, axis=1)
+            largest, median = size.max(1), np.median(size[np.isfinite(size)])
             massive |= np.isfinite(largest) & (largest > magnitude) & (largest > 1000 * median)
     regular = strata == PLAIN.index(REGULAR)
     return np.where(massive & regular, np.int8(PLAIN.index(MASSIVE)), strata)
@@ -132,7 +135,13 @@ def errors(
         values = states[site][rest]
         x = values[np.isfinite(values).all(1)].astype(np.float64)
         channels = profile.channels(site, "rest")
-        exact = {"min": x.min(0), "max": x.max(0), "over": (np.abs(x) >= 6).sum(0)}
+        far = x**2 * x.shape[1] >= 36 * (x**2).sum(1, keepdims=True)
+        exact = {
+            "min": x.min(0),
+            "max": x.max(0),
+            "over": (np.abs(x) >= 6).sum(0),
+            "over_rms": (far & x.any(1, keepdims=True)).sum(0),
+        }
         for column, expected in exact.items():
             note("extremes, counts over 6 that differ", channels[column] != expected)
         std = x.std(0, ddof=1)

@@ -339,7 +339,7 @@ class TestPlot:
     def test_it_draws_into_the_named_file(self, run: Run, profile_file: Path) -> None:
         for kind, options, target in [
             ("histogram", ("--bins", 30, "--view", "all"), "h.svg"),
-            ("ridge", ("--x", "raw", "--sites", "block.*"), "r.pdf"),
+            ("ridge", ("--x", "asinh", "--sites", "block.*"), "r.pdf"),
             ("r2", ("--without", "3,7"), "r2.png"),
         ]:
             code, out, err = run("plot", profile_file, kind, *options, "-o", target)

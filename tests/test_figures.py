@@ -14,8 +14,9 @@ from matplotlib.text import Text
 
 import hiddenscope as hs
 from hiddenscope import figures
+from hiddenscope.analysis import drawn
 from hiddenscope.errors import FigureError, OutputError, SiteError, ViewError
-from hiddenscope.figures.style import styled
+from hiddenscope.figures.style import channel_colours, styled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,15 +96,15 @@ def assert_laid_out(figure: Figure) -> None:
 
 def _left_over(figure: Figure) -> set[Text]:
     """Labels of ticks beyond the view, which Matplotlib keeps and does not draw."""
-    kept, drawn = set(), set()
+    kept, shown = set(), set()
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             for found, ticks in (
                 (kept, axis.majorTicks + axis.minorTicks),
-                (drawn, axis._update_ticks()),
+                (shown, axis._update_ticks()),
             ):
                 found.update(label for tick in ticks for label in (tick.label1, tick.label2))
-    return kept - drawn
+    return kept - shown
 
 
 # One site has no pairs.
@@ -134,16 +135,146 @@ def test_every_figure_is_laid_out_for_every_profile(
     assert "tokens" in said
 
 
-def test_the_histogram_draws_the_tables_counts(demo_profile: Profile) -> None:
-    (axes, *_) = demo_profile.plot.histogram(bins=60).axes
-    table = demo_profile.histogram(bins=60)
-    drawn = {p.get_gid(): p.get_data() for p in axes.patches if p.get_gid()}
-    for site, row in zip(demo_profile.sites, table.values, strict=True):
-        share, edges, _ = drawn[f"all:{site}"]
-        np.testing.assert_array_equal(np.nan_to_num(share), row / row.sum())
-        np.testing.assert_array_equal(edges[:-1], table["left"])
+@pytest.mark.parametrize(("x", "y"), [("linear", "share"), ("asinh", "density")])
+def test_the_histogram_draws_the_tables_counts(demo_profile: Profile, x: str, y: str) -> None:
+    (axes, *_) = demo_profile.plot.histogram(bins=60, x=x).axes
+    table = drawn.densities(demo_profile.stream, x, 60)
+    table["share"] = table["count"] / table["site"].map(table.attrs["sites"]["total"])
+    artists = {p.get_gid(): p.get_data() for p in axes.patches if p.get_gid()}
+    for site in demo_profile.sites:
+        part = table[table["site"] == site]
+        values, edges, _ = artists[f"all:{site}"]
+        np.testing.assert_array_equal(np.nan_to_num(values), part[y])
+        np.testing.assert_array_equal(edges[:-1], part["left"])
+        strong, _, _ = artists[f"many:{site}"]
+        np.testing.assert_array_equal(np.isfinite(strong), part["count"] >= 10)
     assert axes.get_yscale() == "log"
-    assert axes.get_xscale() == "linear"
+    assert axes.get_xscale() == x
+    assert axes.get_xlim() == (table.attrs["low"], table.attrs["high"])
+    said = " ".join(t.get_text() for t in axes.texts)
+    below, above = (int(table.attrs["sites"][k].sum()) for k in ("below", "above"))
+    assert below
+    assert above
+    assert f"{below:,} values beyond" in said
+    assert f"{above:,} values beyond" in said
+
+
+def real_looking() -> Profile:
+    """States as of a real model: sites of very different width, massive activations."""
+    rng = np.random.default_rng(5)
+    blocks = {}
+    for i in range(12):
+        x = rng.normal(size=(8, 120, 48)).astype(np.float32) * 2.0 ** (i - 2)
+        x[:, 0, 7] = 3e4 if 4 <= i < 10 else 200
+        x[3, 1, 9] = -2e4 if 4 <= i < 10 else 100
+        blocks[f"block.{i}.resid_post"] = x
+    embed = rng.normal(size=(8, 120, 48)).astype(np.float32) * 0.05
+    return hs.from_states({"embed": embed, **blocks}, name="real", sample_mib=0.2)
+
+
+@pytest.fixture(scope="module")
+def real() -> Profile:
+    return real_looking()
+
+
+@pytest.mark.parametrize("kind", figures.KINDS)
+@pytest.mark.parametrize("view", ["rest", "all", "first"])
+def test_figures_of_states_with_massive_activations_are_laid_out(
+    real: Profile, kind: str, view: str
+) -> None:
+    assert_laid_out(getattr(real.plot, kind)(view=view))
+
+
+def test_a_few_values_do_not_squeeze_the_others(real: Profile) -> None:
+    axes = real.plot.histogram().axes[0]
+    assert axes.get_xscale() == "asinh"
+    assert max(np.abs(axes.get_xlim())) < 6000
+    ridge = real.plot.ridge()
+    assert max(np.abs(ridge.axes[0].get_xlim())) < 100
+    said = " ".join(t.get_text() for t in texts(ridge)).replace("\n", " ")
+    assert "of the variance of block" in said
+    assert "s of the site" in said
+    scatter = real.plot.scatter(sites="block.5.resid_post")
+    assert [a.get_yscale() for a in scatter.axes[:2]] == ["asinh", "asinh"]
+    # The covariance of few sites has room for signs.
+    three = real.plot.covariance(sites="embed,block.0.resid_post,block.1.resid_post")
+    table = real.covariance().values[:3, :3]
+    written = [t.get_text() for t in three.axes[0].texts]
+    assert [t.startswith("−") for t in written] == (table < -0.005).ravel().tolist()
+
+
+def test_the_scatter_draws_every_outermost_value(real: Profile) -> None:
+    site = "block.5.resid_post"
+    for view in ("rest", "first"):
+        top, bottom = real.plot.scatter(sites=site, view=view).axes[:2]
+        table = real.extremes(view, site)
+        for axes, column in ((bottom, "channel"), (top, "position")):
+            rings = [c for c in axes.collections if c.get_gid() == "extremes"]
+            if not rings:
+                assert (view, column) == ("first", "position")
+                continue
+            expected = table[[column, "value"]].to_numpy(np.float64)
+            np.testing.assert_allclose(np.asarray(rings[0].get_offsets()), expected)
+    outer = real.channels(site)
+    bottom = real.plot.scatter(sites=site).axes[1]
+    lines = {p.get_gid(): p.get_data() for p in bottom.patches if p.get_gid()}
+    np.testing.assert_array_equal(lines["outer:max"].values, outer["max"])
+    np.testing.assert_array_equal(lines["outer:min"].values, outer["min"])
+    top = real.plot.scatter(sites=site).axes[0]
+    lines = {p.get_gid(): p.get_data() for p in top.patches if p.get_gid()}
+    table = real.positions().sel(site=site)
+    np.testing.assert_array_equal(lines["band:1"].values, table["mean"] + table["std"])
+    np.testing.assert_array_equal(lines["band:-1"].values, table["mean"] - table["std"])
+
+
+def test_a_channel_keeps_its_colour_in_every_figure(real: Profile) -> None:
+    colours = channel_colours(real.stream)
+    assert list(colours)[:2] == [7, 9]
+    found = []
+    for figure in (real.plot.outliers(), real.plot.scatter(), real.plot.scatter(view="first")):
+        for text in texts(figure):
+            if text.get_text() == "9" and text.get_weight() == "bold":
+                found.append(text.get_color())
+    assert len(found) >= 2
+    assert set(found) == {colours[9]}
+
+
+def test_the_last_block_has_a_tick_and_light_tails_are_not_called_heavy(
+    profiles: dict[str, Profile],
+) -> None:
+    deep = profiles["deep"]
+    last = str(max(int(s.split(".")[1]) for s in deep.sites if "." in s))
+    for kind in ("depth", "wing", "outliers"):
+        figure = getattr(deep.plot, kind)()
+        assert last in {t.get_text() for t in figure.axes[0].get_xticklabels()}
+    x = np.random.default_rng(0).uniform(-1, 1, size=(1, 200, 8)).astype(np.float32)
+    light = hs.from_states({"embed": x, "block.0.resid_post": 2 * x})
+    said = " ".join(t.get_text() for t in texts(light.plot.ridge())).replace("\n", " ")
+    assert "no site has heavier tails than a normal" in said
+
+
+def test_matrices_zoom_in_where_all_values_are_near_one() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1, 300, 8)).astype(np.float32)
+    sites = {f"block.{i}.resid_post": x + 0.05 * i * rng.normal(size=x.shape) for i in range(4)}
+    near = hs.from_states(sites, causal=False)
+    lowest = float(near.r2().min())
+    assert lowest > 0.9
+    for kind in ("r2", "wing"):
+        figure = getattr(near.plot, kind)()
+        axes = figure.axes[0]
+        low = axes.collections[0].norm.vmin if kind == "r2" else axes.get_ylim()[0]
+        assert 0.8 < low <= lowest
+
+
+def test_bands_that_few_values_cannot_fill_are_left_out() -> None:
+    x = np.random.default_rng(0).normal(size=(1, 5, 160)).astype(np.float32)
+    p = hs.from_states({"embed": x, "block.0.resid_post": x})
+    figure = p.plot.depth()
+    gids = {c.get_gid() for c in figure.axes[0].collections}
+    assert gids == {"band:all", "band:99 %", "band:90 %", "band:50 %"}
+    said = " ".join(t.get_text() for t in texts(figure)).replace("\n", " ")
+    assert "640 values per site: too few for 99.9 %" in said
 
 
 @pytest.mark.parametrize("kind", ["covariance", "r2"])
@@ -202,7 +333,7 @@ def test_drawing_leaves_the_users_settings_alone(demo_profile: Profile) -> None:
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)
-    demo_profile.plot.ridge(x="raw")
+    demo_profile.plot.ridge(x="asinh")
     assert dict(mpl.rcParams) == before
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Made = Callable[[np.random.Generator, tuple[int, int], torch.finfo], np.ndarray]
 
 THRESHOLD = 6.0
+FACTOR = 1.5
 CHANNELS = 11
 MANY = 3 * CHUNK + 17
 
@@ -59,7 +60,7 @@ def check_cells(cells: torch.Tensor, values: np.ndarray) -> None:
 
 def check_scan(states: torch.Tensor) -> None:
     """Compare a scan with what plain arithmetic yields from the same states."""
-    scan = kernels.scan(states, THRESHOLD)
+    scan = kernels.scan(states, THRESHOLD, FACTOR)
     values = states.float().numpy()
     check_cells(scan.cells, values)
     finite = np.isfinite(values).all(1)
@@ -69,6 +70,10 @@ def check_scan(states: torch.Tensor) -> None:
     np.testing.assert_array_equal(scan.minimum, kept.min(0, initial=np.inf))
     np.testing.assert_array_equal(scan.maximum, kept.max(0, initial=-np.inf))
     np.testing.assert_array_equal(scan.over, (np.abs(kept) >= THRESHOLD).sum(0))
+    sumsq = scan.row_sumsq[finite].numpy()[:, None]
+    with np.errstate(over="ignore"):
+        far = (kept**2 * kept.shape[1] >= FACTOR**2 * sumsq) & (sumsq > 0)
+    np.testing.assert_array_equal(scan.over_rms, far.sum(0))
     mean = kept.sum(0) / max(len(kept), 1)
     power = {f"m{k}": ((kept - mean) ** k).sum(0) for k in (2, 3, 4)}
     scales = moment_scales(np.array(len(kept)), mean, power["m2"], power["m4"])
@@ -77,7 +82,7 @@ def check_scan(states: torch.Tensor) -> None:
     close(scan.row_sum[finite], kept.sum(1), np.abs(kept).sum(1), "row_sum")
     close(scan.row_sumsq[finite], (kept**2).sum(1), (kept**2).sum(1), "row_sumsq")
     np.testing.assert_array_equal(scan.row_absmax[finite], np.abs(kept).max(1, initial=0))
-    integers = (scan.cells, scan.over, scan.nonfinite)
+    integers = (scan.cells, scan.over, scan.over_rms, scan.nonfinite)
     assert all(x.dtype == torch.int64 for x in integers)
     assert scan.finite.dtype == torch.bool
 
@@ -113,7 +118,7 @@ def test_scan_yields_what_numpy_yields_for_any_bits(states: torch.Tensor) -> Non
 def test_a_nan_with_zero_high_mantissa_bits_is_no_infinity(pattern: int) -> None:
     states = torch.zeros(CHUNK + 2, 3)
     states[CHUNK, 1] = from_bits(np.array([pattern]), torch.float32)[0]
-    scan = kernels.scan(states, THRESHOLD)
+    scan = kernels.scan(states, THRESHOLD, FACTOR)
     assert scan.cells[[0x7F80, 0xFF80]].tolist() == [0, 0]
     assert scan.nonfinite.tolist() == [0, 1, 0]
     assert torch.nonzero(~scan.finite).tolist() == [[CHUNK]]
@@ -122,8 +127,8 @@ def test_a_nan_with_zero_high_mantissa_bits_is_no_infinity(pattern: int) -> None
 @dtypes
 def test_the_cell_of_a_value_does_not_depend_on_the_tokens_beside_it(dtype: torch.dtype) -> None:
     states = sprinkle(make("normal", dtype, CHUNK + 9), np.random.default_rng(1), 0.5)
-    alone = [kernels.scan(row[None], THRESHOLD).cells for row in states]
-    together = kernels.scan(states, THRESHOLD).cells
+    alone = [kernels.scan(row[None], THRESHOLD, FACTOR).cells for row in states]
+    together = kernels.scan(states, THRESHOLD, FACTOR).cells
     np.testing.assert_array_equal(torch.stack(alone).sum(0), together)
 
 

@@ -234,12 +234,12 @@ class TestNumbers:
 
     def test_outliers_follow_both_criteria(self) -> None:
         rng = np.random.default_rng(1)
-        x = rng.normal(size=(1, 200, 8)).astype(np.float32) * 0.1
+        x = rng.normal(size=(1, 200, 80)).astype(np.float32) * 0.1
         x[0, :, 5] += 8
         x[0, 40, 3] = 500
         sites = {f"block.{i}.resid_post": x for i in range(4)}
         found = hs.from_states(sites, causal=False).outliers()
-        assert found.channels.index.tolist() == [5] or found.channels["channel"].tolist() == [5]
+        assert found.channels.index.tolist() == [5]
         assert len(found.massive) == 4
         assert set(found.massive["channel"]) == {3}
 

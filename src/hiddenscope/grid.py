@@ -148,6 +148,13 @@ def _width(code: NDArray[np.int64]) -> Floats:
     return np.asarray(np.ldexp(1.0, exponent - 127 - 7), np.float64)
 
 
+def fold_sign(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count finite values by magnitude, ``[…, cell]`` → ``[…, magnitude]`` of half the cells."""
+    folded = counts[..., :_SIGN] + counts[..., _SIGN:]
+    folded[..., _INFINITY:] = 0
+    return folded
+
+
 def magnitude_quantiles(counts: NDArray[np.int64], q: ArrayLike) -> Floats:
     """Read quantiles off counts of the non-negative cells, ``[magnitude]``."""
     full = np.zeros(CELLS, np.int64)

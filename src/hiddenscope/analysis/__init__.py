@@ -2,16 +2,18 @@
 
 from hiddenscope.analysis.between import covariance, r2, wing
 from hiddenscope.analysis.distribution import histogram, quantiles
-from hiddenscope.analysis.loud import (
+from hiddenscope.analysis.drawn import scale_of
+from hiddenscope.analysis.largest import largest_by_channel, magnitudes, standing_out
+from hiddenscope.analysis.outlying import (
     THRESHOLDS,
     Outliers,
-    largest_by_channel,
-    loudest,
-    magnitudes,
+    channel_words,
+    massive_words,
     outliers,
 )
+from hiddenscope.analysis.shares import loudest
 from hiddenscope.analysis.summary import channels, moments
-from hiddenscope.analysis.tokens import extremes, norms, positions, sample
+from hiddenscope.analysis.token_tables import extremes, norms, positions, sample
 from hiddenscope.analysis.views import (
     MAIN,
     caption,
@@ -32,6 +34,7 @@ __all__ = [
     "THRESHOLDS",
     "Outliers",
     "caption",
+    "channel_words",
     "channels",
     "choose_sites",
     "covariance",
@@ -43,6 +46,7 @@ __all__ = [
     "loudest",
     "magnitudes",
     "manifest",
+    "massive_words",
     "moments",
     "norms",
     "outliers",
@@ -50,7 +54,9 @@ __all__ = [
     "quantiles",
     "r2",
     "sample",
+    "scale_of",
     "site_names",
+    "standing_out",
     "strata_names",
     "stream_names",
     "stream_of",

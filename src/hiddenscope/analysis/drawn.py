@@ -10,17 +10,52 @@ import xarray as xr
 
 from hiddenscope import grid
 from hiddenscope.analysis.distribution import cell_counts, quantiles
-from hiddenscope.analysis.loud import largest_by_channel
+from hiddenscope.analysis.largest import largest_by_channel
 from hiddenscope.analysis.summary import moments
-from hiddenscope.analysis.views import choose_sites
+from hiddenscope.analysis.views import choose_sites, group
 from hiddenscope.errors import InputError
+from hiddenscope.sites import Site
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
-SCALES = ("sigma", "raw")
+SCALES = ("linear", "asinh", "sigma")
+BEYOND = 1e-4
+"""The share of a site's values that may lie beyond a figure's range, on either side."""
+MANY_TIMES = 10.0
+"""An axis is asinh where the widest site is so many times as wide as the narrowest block."""
+DOMINATED = 0.1
+"""One value with this share of a site's variance makes its σ a number about that value."""
+_ONE_SIGMA = (0.15865525393145707, 0.8413447460685429)
+
+
+def linear_width(stream: xr.DataTree, view: str = "rest", sites: list[str] | None = None) -> float:
+    """Return the linear part of an asinh axis: half the narrowest site's middle 90 %."""
+    ends = quantiles(stream, [0.05, 0.95], view, sites).values
+    width = ends[:, 1] - ends[:, 0]
+    positive = width[np.isfinite(width) & (width > 0)]
+    return float(positive.min()) / 2 if len(positive) else 1.0
+
+
+def even_steps(low: float, high: float, count: int, scale: str, linear: float) -> Floats:
+    """Return the edges of bins that are equal on a linear axis or, with `scale` asinh, on that."""
+    if scale != "asinh":
+        return np.linspace(low, high, count + 1)
+    first, last = np.arcsinh(low / linear), np.arcsinh(high / linear)
+    return np.asarray(linear * np.sinh(np.linspace(first, last, count + 1)))
+
+
+def scale_of(stream: xr.DataTree, view: str = "rest", sites: list[str] | None = None) -> str:
+    """Say whether the sites' values can share a linear axis, or need an asinh one."""
+    names = choose_sites(stream, sites)
+    ends = quantiles(stream, [BEYOND, 1 - BEYOND], view, names).values
+    width = pd.Series(ends[:, 1] - ends[:, 0], index=names)
+    width = width[np.isfinite(width) & (width > 0)]
+    blocks = width[[n for n in width.index if Site(n).block is not None]]
+    narrow = blocks if len(blocks) else width
+    return "asinh" if len(width) and width.max() > MANY_TIMES * narrow.min() else "linear"
 
 
 def densities(
@@ -29,31 +64,32 @@ def densities(
     bins: int = 160,
     view: str = "rest",
     sites: str | list[str] | None = None,
-    *,
-    tail: float = 1e-5,
 ) -> pd.DataFrame:
-    """Compare the density of each site's values with a normal of the same mean and deviation.
+    """Count the values of each site in bins over one range that a few values cannot stretch.
 
     Parameters
     ----------
     stream : DataTree
-    x : {'sigma', 'raw'}
-        In standard deviations of the site from its mean, in equal bins; or in activations, in
-        bins that are equal on an asinh axis.
+    x : {'linear', 'asinh', 'sigma'}
+        In activations, in bins that are equal on a linear or an asinh axis; or in standard
+        deviations of the site from its mean, in equal bins. Where one value holds `DOMINATED`
+        of a site's variance, all sites are scaled by quantiles instead: from the median, in
+        halves of the distance of the two between which a normal has 68 %.
     bins : int
         Over the common range; edges are then moved to the grid's cell boundaries.
     view : str
     sites : str or list of str, optional
-    tail : float
-        The common range reaches to this quantile, and to the one above, of the widest site.
 
     Returns
     -------
     DataFrame
-        A row a bin: ``site``, ``left`` and ``right`` in units of `x`, ``count``, ``density``
-        (share of the site's finite values per unit of x) and ``normal``. A site without
-        variance has none. ``attrs``: ``low`` and ``high`` of the range, ``linear``, the width
-        of the linear part of an asinh axis.
+        A row per bin: ``site``, ``left`` and ``right`` in units of `x`, ``count``, ``density``
+        (share of the site's finite values per unit of x) and ``normal`` (that of a normal of
+        the same centre and scale). A site without variance has none. ``attrs``: ``low`` and
+        ``high``, the range, beyond which no site has more than `BEYOND` of its values on either
+        side; ``linear``, the linear part of an asinh axis; ``sites``, a table by site:
+        ``origin``, ``unit``, ``total`` (finite values), ``below``, ``above`` (values beyond the
+        range), ``min``, ``max``, ``dominated`` (the share of the variance in its largest value).
 
     Raises
     ------
@@ -67,52 +103,72 @@ def densities(
         msg = f"bins must be between 2 and 10,000, got {bins}"
         raise InputError(msg)
     names = choose_sites(stream, sites)
-    table = moments(stream, view).loc[names]
-    mean, std = (table[k].to_numpy(np.float64) for k in ("mean", "std"))
-    usable = np.flatnonzero(np.isfinite(std) & (std > 0))
-    ends = quantiles(stream, [tail, 1 - tail], view, names).values
-    if x == "sigma":
-        ends = (ends - mean[:, None]) / np.where(std > 0, std, np.nan)[:, None]
+    table = _site_scales(stream, x, view, names)
+    usable = table[table["unit"] > 0]
+    ends = quantiles(stream, [BEYOND, 1 - BEYOND], view, list(usable.index)).values
+    origin, unit = (usable[k].to_numpy(np.float64)[:, None] for k in ("origin", "unit"))
+    ends = (ends - origin) / unit
+    low, high = (float(ends.min()), float(ends.max())) if len(usable) else (-1.0, 1.0)
+    linear = linear_width(stream, view, names) if x == "asinh" else 1.0
+    steps = even_steps(low, high, bins, x, linear)
     frames = []
-    linear = float(std[usable].min()) if len(usable) else 1.0
-    low, high = -1.0, 1.0
-    if len(usable):
-        low, high = float(ends[usable, 0].min()), float(ends[usable, 1].max())
-        steps = np.linspace(low, high, bins + 1)
-        if x == "raw":
-            steps = linear * np.sinh(
-                np.linspace(np.arcsinh(low / linear), np.arcsinh(high / linear), bins + 1)
-            )
-        counts = cell_counts(stream, view, names)
-        for i in usable:
-            unit, origin = (std[i], mean[i]) if x == "sigma" else (1.0, 0.0)
-            edges = grid.snap(origin + unit * steps)
-            held = grid.rebin(counts[i], edges)
-            scaled = (edges - origin) / unit
-            total = int(grid.merged(counts[i]).sum())
-            middle = (scaled[:-1] + scaled[1:]) / 2
-            z, width = (middle, 1.0) if x == "sigma" else ((middle - mean[i]) / std[i], std[i])
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "site": names[i],
-                        "left": scaled[:-1],
-                        "right": scaled[1:],
-                        "count": held,
-                        "density": held / max(total, 1) / np.diff(scaled),
-                        "normal": np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) / width,
-                    }
-                )
-            )
+    for counts, (site, scale) in zip(
+        cell_counts(stream, view, list(usable.index)), usable.iterrows(), strict=True
+    ):
+        frame, outside = _binned(counts, steps, float(scale["origin"]), float(scale["unit"]))
+        z, height = (frame["left"] + frame["right"]) / 2, 1.0
+        if x != "sigma":
+            z, height = (z - scale["mean"]) / scale["std"], 1 / float(scale["std"])
+        frame["normal"] = height * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+        frames.append(frame.assign(site=str(site)))
+        table.loc[site, ["total", "below", "above"]] = outside
     columns = ["site", "left", "right", "count", "density", "normal"]
     result = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
-    result.attrs = {"low": low, "high": high, "linear": linear}
-    return result
+    result.attrs = {"low": low, "high": high, "linear": linear, "sites": table}
+    return result[columns]
 
 
-def plane(
-    sample: xr.Dataset, site: str, against: str, columns: int = 128, rows: int = 96
-) -> xr.DataArray:
+def _site_scales(stream: xr.DataTree, x: str, view: str, names: list[str]) -> pd.DataFrame:
+    """Say by site from where and in what unit its values are measured on an axis."""
+    table = moments(stream, view).loc[names, ["tokens", "mean", "std", "min", "max"]].copy()
+    values = table["tokens"] * group(stream, "moments").sizes["channel"]
+    farthest = np.maximum(table["max"] - table["mean"], table["mean"] - table["min"])
+    table["dominated"] = farthest**2 / ((values - 1).clip(lower=1) * table["std"] ** 2)
+    table["origin"], table["unit"] = table["mean"], table["std"]
+    if x == "sigma" and (table["dominated"] >= DOMINATED).any():
+        low, middle, high = quantiles(
+            stream, [_ONE_SIGMA[0], 0.5, _ONE_SIGMA[1]], view, names
+        ).values.T
+        table["origin"], table["unit"] = middle, (high - low) / 2
+    elif x != "sigma":
+        # A site without variance has no density.
+        table["origin"], table["unit"] = 0.0, np.where(table["std"] > 0, 1.0, 0.0)
+    return table.assign(total=0.0, below=0.0, above=0.0)
+
+
+def _binned(
+    counts: NDArray[np.int64], steps: Floats, origin: float, unit: float
+) -> tuple[pd.DataFrame, tuple[int, int, int]]:
+    """Bin one site; also return how many finite values it has, and lie below and above the bins."""
+    edges = grid.snap(origin + unit * steps)
+    held = grid.rebin(counts, edges)
+    scaled = (edges - origin) / unit
+    # What lies outside is counted by value, up to the first and from the last edge.
+    whole = grid.merged(counts)
+    first, last = np.searchsorted(grid.EDGES, edges[[0, -1]])
+    total = int(whole.sum())
+    frame = pd.DataFrame(
+        {
+            "left": scaled[:-1],
+            "right": scaled[1:],
+            "count": held,
+            "density": held / max(total, 1) / np.diff(scaled),
+        }
+    )
+    return frame, (total, int(whole[:first].sum()), int(whole[last:].sum()))
+
+
+def plane(sample: xr.Dataset, site: str, against: str, columns: int, edges: Floats) -> xr.DataArray:
     """Count the sampled values of a site over position or channel × activation.
 
     Parameters
@@ -121,13 +177,16 @@ def plane(
         As `sample` returns it.
     site : str
     against : {'position', 'channel'}
-    columns, rows : int
-        At most so many bins; a column holds a whole number of positions or channels.
+    columns : int
+        At most this many bins; a column holds a whole number of positions or channels.
+    edges : ndarray[row + 1] of float64
+        In activations, ascending.
 
     Returns
     -------
     DataArray[row, column] of int64
-        With coordinates ``bottom, top`` of rows and ``left, right`` of columns; finite values.
+        With coordinates ``bottom, top`` of rows and ``left, right`` of columns. Values outside
+        of `edges` and those that are not finite are not counted.
     """
     state = sample["state"].sel(site=site).values
     tokens, channels = state.shape
@@ -141,16 +200,13 @@ def plane(
     first, last = int(along.min(initial=0)), int(along.max(initial=0))
     wide = -(-(last - first + 1) // columns)
     x = np.arange(first, last + wide + 1, wide) - 0.5
-    low, high = float(values.min(initial=0.0)), float(values.max(initial=0.0))
-    high = high if high > low else low + 1.0
-    y = np.linspace(low, high, rows + 1)
-    count, _, _ = np.histogram2d(values, place, bins=[y, x])
+    count, _, _ = np.histogram2d(values, place, bins=[edges, x])
     return xr.DataArray(
         count.astype(np.int64),
         dims=("row", "column"),
         coords={
-            "bottom": ("row", y[:-1]),
-            "top": ("row", y[1:]),
+            "bottom": ("row", edges[:-1]),
+            "top": ("row", edges[1:]),
             "left": ("column", x[:-1]),
             "right": ("column", x[1:]),
         },
@@ -159,15 +215,17 @@ def plane(
 
 
 def largest_map(stream: xr.DataTree, view: str = "rest", columns: int = 512) -> pd.DataFrame:
-    """Return the largest magnitude of neighbouring channels, few enough to be drawn.
+    """Return how far channels stand out of their site, few enough to be drawn.
 
     Returns
     -------
     DataFrame[site, channel]
-        Columns are the first channel of each group; NaN without tokens. ``attrs["group"]``:
-        channels in a group, 1 where all fit.
+        The largest magnitude over the median of all channels' largest magnitudes at the site,
+        and of neighbouring channels the most. Columns are the first channel of each group; NaN
+        without tokens. ``attrs["group"]``: channels in a group, 1 where all fit.
     """
     table = largest_by_channel(stream, view)
+    table = table.div(table.median(axis=1).replace(0.0, np.nan), axis=0)
     group = -(-table.shape[1] // columns)
     starts = np.arange(0, table.shape[1], group)
     values = np.fmax.reduceat(table.to_numpy(np.float64), starts, axis=1)

@@ -133,7 +133,9 @@ def channels(stream: xr.DataTree, site: str, view: str = "rest") -> pd.DataFrame
     -------
     DataFrame[channel]
         ``tokens``, ``mean``, ``std``, ``skewness``, ``excess_kurtosis``, ``min``, ``max``,
-        ``over`` (tokens with at least the outlier magnitude) and ``nonfinite`` values.
+        ``over`` (tokens with at least the outlier magnitude), ``over_rms`` (with at least its
+        multiple of the root mean square of their hidden state; not in files of schema 1) and
+        ``nonfinite`` values.
 
     Raises
     ------
@@ -144,9 +146,11 @@ def channels(stream: xr.DataTree, site: str, view: str = "rest") -> pd.DataFrame
     k = strata_index(stream, view)
     pooled = {key: value[at] for key, value in pool(_held(stream, view), 1).items()}
     low, high = _extreme(stream, view)
+    data = group(stream, "moments")
     counted = {
-        key: np.asarray(group(stream, "moments")[key].values)[at, k].sum(0)
-        for key in ("over", "nonfinite")
+        key: np.asarray(data[key].values)[at, k].sum(0)
+        for key in ("over", "over_rms", "nonfinite")
+        if key in data
     }
     return pd.DataFrame(
         {

@@ -64,6 +64,12 @@ def site_names(stream: xr.DataTree) -> list[str]:
     return [str(s) for s in group(stream, "moments")["site"].values]
 
 
+def block_sites(stream: xr.DataTree) -> list[int]:
+    """Return the indices of the block outputs, or of every site where there are none."""
+    names = site_names(stream)
+    return [i for i, n in enumerate(names) if n.endswith(".resid_post")] or list(range(len(names)))
+
+
 def site_index(stream: xr.DataTree, site: str) -> int:
     """Return where a site stands.
 

@@ -34,7 +34,9 @@ def command(
         typer.Option(help="decoder, mlp_act, …", show_default="the residual stream, or the first"),
     ] = None,
     bins: Annotated[int | None, typer.Option(help="Bins of a histogram.")] = None,
-    x: Annotated[str | None, typer.Option(help="x axis of the ridge: sigma or raw.")] = None,
+    x: Annotated[
+        str | None, typer.Option(help="x axis: linear or asinh; of the ridge also sigma.")
+    ] = None,
     without: Annotated[
         str | None, typer.Option(help="Channels to leave out of R², with commas between.")
     ] = None,

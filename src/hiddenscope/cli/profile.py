@@ -95,6 +95,17 @@ def command(
         bool, typer.Option("--pack", help="Join documents and cut them into full windows.")
     ] = False,
     sample_mib: Annotated[float, typer.Option(help="Budget of the sample in MiB.")] = 8.0,
+    outlier: Annotated[
+        float, typer.Option(help="Magnitude of an outlier where a linear layer reads.")
+    ] = 6.0,
+    outlier_rms: Annotated[
+        float,
+        typer.Option(help="The same on the residual stream, in root mean squares of the state."),
+    ] = 6.0,
+    massive: Annotated[float, typer.Option(help="Least magnitude that is massive.")] = 100.0,
+    massive_ratio: Annotated[
+        float, typer.Option(help="The same in medians of the site's magnitudes.")
+    ] = 1000.0,
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw figures.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an earlier result.")] = False,
 ) -> None:
@@ -137,6 +148,10 @@ def command(
                 bos=bos,
                 pack=pack,
                 sample_mib=sample_mib,
+                outlier=outlier,
+                outlier_rms=outlier_rms,
+                massive=massive,
+                massive_ratio=massive_ratio,
                 progress=progress,
             )
         written = [made.save(folder / runs.PROFILE)]

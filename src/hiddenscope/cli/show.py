@@ -100,7 +100,14 @@ def print_profile(
     streams = [made.on(name) for name in made.streams]
     trunks = [s for s in streams if any(Site(name).in_trunk for name in s.sites)]
     for held in [made] if alone or not trunks else trunks:
+        if not _tokens_in(held, view):
+            filled = ", ".join(f"{n:,} {name}" for name, n in held.tokens.items() if n)
+            console.print(f"the view {view!r} holds no tokens: there are {filled}", markup=False)
+            continue
         console.print(_table(held, view, sites))
+        found = held.outliers(view)
+        for words in (analysis.massive_words(found), analysis.channel_words(found)):
+            console.print(words, markup=False)
         hidden = len(held.sites) - len(analysis.trunk_sites(held.stream))
         if hidden and sites is None:
             console.print(f"{hidden} more sites: --sites all", style="dim", markup=False)
@@ -109,6 +116,12 @@ def print_profile(
         console.print(f"more streams: --stream {', '.join(others)}", style="dim", markup=False)
     console.print()
     print_checks(made, console)
+
+
+def _tokens_in(made: Profile, view: str) -> int:
+    from hiddenscope import strata
+
+    return sum(made.tokens[name] for name in strata.select(view, tuple(made.tokens)))
 
 
 def print_checks(made: Profile, console: Console) -> None:

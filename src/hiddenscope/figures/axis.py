@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import matplotlib as mpl
 import numpy as np
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from hiddenscope.figures.style import text_width
+from hiddenscope.figures.style import text_width, tick
 from hiddenscope.sites import Site
 
 if TYPE_CHECKING:
@@ -143,16 +145,29 @@ def label_sites(
 
     def clear(i: int, j: int) -> bool:
         apart = abs(float(where.at[i] - where.at[j])) * per_unit
-        return apart >= (extent(i) + extent(j)) / 2 + 0.15 * size
+        return apart >= (extent(i) + extent(j)) / 2 + 0.3 * size
 
+    # The words and the last block come first; what stands too near to them gives way.
     words = [i for i in shown if where.sites[i] in SET_OFF]
-    shown = [i for i in shown if i in words or all(clear(i, j) for j in words)]
+    last = [i for i, s in enumerate(where.sites) if s not in SET_OFF][-1:]
+    lower = across and not turned and upright
+    lower = lower and not all(clear(i, j) for i in last for j in words)
+    if lower:
+        # One line lower the words are in nobody's way.
+        others = [i for i in shown if i not in words and all(i == j or clear(i, j) for j in last)]
+    else:
+        last = [i for i in last if all(clear(i, j) for j in words)]
+        fixed = [*words, *last]
+        others = [i for i in shown if i not in fixed and all(clear(i, j) for j in fixed)]
+    shown = sorted({*words, *last, *others})
     axis.set_ticks([float(where.at[i]) for i in shown], [texts[i] for i in shown], fontsize=size)
     if not across:
         return
-    for i, text in zip(shown, axis.get_ticklabels(), strict=True):
+    for i, mark in zip(shown, axis.get_major_ticks(), strict=True):
         if stands(i):
-            text.set_rotation(90)
+            mark.label1.set_rotation(90)
+        if lower and i in words:
+            mark.set_pad(mpl.rcParams["xtick.major.pad"] + 1.3 * size)
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> Floats:
@@ -185,10 +200,29 @@ def _start(group: list[float], gap: float, low: float, high: float) -> float:
     return min(max(sum(group) / len(group) - length / 2, low), high - length)
 
 
+def value_axis(axis: Axis, scale: str, low: float, high: float, linear: float) -> None:
+    """Set up an axis of activations from `low` to `high`, linear or asinh."""
+    axes = axis.axes
+    set_scale, set_limits = (
+        (axes.set_xscale, axes.set_xlim) if axis is axes.xaxis else (axes.set_yscale, axes.set_ylim)
+    )
+    if scale == "asinh":
+        set_scale("asinh", linear_width=linear)
+        axis.set_major_locator(FixedLocator(asinh_ticks(low, high, linear)))
+        axis.set_minor_locator(NullLocator())
+    else:
+        axis.set_major_locator(MaxNLocator(6))
+    set_limits(low, high)
+    axis.set_major_formatter(FuncFormatter(tick))
+
+
 def asinh_ticks(low: float, high: float, linear: float) -> list[float]:
     """Ticks of a symmetric-logarithmic axis: 0 and few enough powers of ten on either side."""
     reach = max(abs(low), abs(high), 10 * linear)
     first, last = int(np.ceil(np.log10(linear))), int(np.floor(np.log10(reach)))
     step = max(1, -(-(last - first + 1) // 3))
+    # Those next to zero would touch its label.
+    room = 0.1 * (np.arcsinh(high / linear) - np.arcsinh(low / linear))
     powers = [10.0**e for e in range(last, first - 1, -step)]
+    powers = [p for p in powers if np.arcsinh(p / linear) >= room]
     return [t for t in (*(-p for p in powers), 0.0, *reversed(powers)) if low <= t <= high]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from hiddenscope import analysis
+from hiddenscope.analysis import drawn
 from hiddenscope.figures.axis import asinh_ticks, label_sites, places, spread
 from hiddenscope.figures.style import CELL, INK, MUTED, SINGLE, TICK, number, sheet, subject, tick
 from hiddenscope.sites import Site
@@ -18,15 +20,27 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from hiddenscope.figures.axis import Places
-
     Floats = NDArray[np.float64]
 
-SHARES = {"all": 1.0, "99.9 %": 0.999, "99 %": 0.99, "90 %": 0.9, "50 %": 0.5}
-"""What the bands hold, widest first."""
-NAMES = (MUTED, "#4d6f96", "#3d6ea5", "#2f64a0", "#1d4a85")
-"""Darker, to be read as text."""
-BANDS = ("#d6e3f2", "#adc8e6", "#7aa5d2", "#4079b5", "#1d4a85")
+
+@dataclass(frozen=True)
+class Band:
+    """What a band holds, its colour, and a darker one to be read as text."""
+
+    share: float
+    name: str
+    colour: str
+    text: str
+
+
+BANDS = (
+    Band(1.0, "all", "#d6e3f2", MUTED),
+    Band(0.999, "99.9 %", "#adc8e6", "#4d6f96"),
+    Band(0.99, "99 %", "#7aa5d2", "#3d6ea5"),
+    Band(0.9, "90 %", "#4079b5", "#2f64a0"),
+    Band(0.5, "50 %", "#1d4a85", "#1d4a85"),
+)
+"""Widest first."""
 WIDE, BODY = 58.0, 46.0
 
 
@@ -41,20 +55,27 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
     sites : str or list of str, optional
     """
     s = subject(tree, view, sites)
-    shares = np.array(list(SHARES.values()))
+    values = int(analysis.moments(s.stream, view).loc[s.sites, "tokens"].max()) * s.channels
+    # A band that would leave out less than one value on either side is no band.
+    bands = [b for b in BANDS if b.share == 1.0 or values * (1 - b.share) / 2 >= 1]
+    shares = np.array([b.share for b in bands])
     levels = np.concatenate([(1 - shares) / 2, (1 + shares[::-1]) / 2])
     table = analysis.quantiles(s.stream, levels.tolist(), view, s.sites)
     low, high = table.values[:, : len(shares)], table.values[:, len(shares) :][:, ::-1]
+    named = ", ".join(b.name for b in bands[:0:-1])
     caption = s.caption(
-        "bands hold the middle 50, 90, 99, 99.9 % and all of a site's values", "asinh scale"
+        f"bands hold the middle {named} and all of a site's values",
+        f"{values:,} values per site: too few for {BANDS[1].name}" if BANDS[1] not in bands else "",
+        "asinh scale",
     )
     reach = np.where(np.isnan(low[:, 0]), 0.0, np.maximum(-low[:, 0], high[:, 0]))
     far = int(reach.argmax())
     extreme = low[far, 0] if -low[far, 0] > high[far, 0] else high[far, 0]
+    most = bands.index(next(b for b in bands if b.share <= 0.99))
     claim = (
         f"farthest from zero: {number(float(extreme))} "
-        f"at {Site.parse(s.sites[far]).label}, where 99 % of the values lie between "
-        f"{number(float(low[far, 2]))} and {number(float(high[far, 2]))}"
+        f"at {Site.parse(s.sites[far]).label}, where {bands[most].name} of the values lie between "
+        f"{number(float(low[far, most]))} and {number(float(high[far, most]))}"
     )
     title = f"Activations through depth, {s.model}"
     figure = sheet(SINGLE, BODY, title, claim, caption)
@@ -67,17 +88,17 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
             [where.at[run[:1]] - half, where.at[run[1:-1]], where.at[run[-1:]] + half]
         )
         held = [run[0], *run[1:-1], run[-1]]
-        for band, colour in enumerate(BANDS):
+        for i, band in enumerate(bands):
             axes.fill_between(
                 at,
-                low[held, band],
-                high[held, band],
-                color=colour,
+                low[held, i],
+                high[held, i],
+                color=band.colour,
                 linewidth=0,
-                gid=f"band:{list(SHARES)[band]}",
+                gid=f"band:{band.name}",
             )
     axes.axhline(0, color=INK, linewidth=0.4)
-    linear = _linear(high[:, 3] - low[:, 3])
+    linear = drawn.linear_width(s.stream, view, s.sites)
     axes.set_yscale("asinh", linear_width=linear)
     ends = np.arcsinh(np.array([np.nanmin(low[:, 0]), np.nanmax(high[:, 0])]) / linear)
     room = 0.04 * (ends[1] - ends[0]) or 1.0
@@ -91,32 +112,25 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
     label_sites(axes.xaxis, where, per_unit, size=TICK)
     axes.set_xlabel(where.title())
     axes.set_ylabel("activation (asinh)")
-    _name_bands(axes, where, low, high, linear)
+    _name_bands(axes, bands, low[-1], high[-1], linear)
     return figure
 
 
-def _linear(width: Floats) -> float:
-    """Choose the linear part of the axis: half the narrowest site's 90 % band."""
-    positive = width[np.isfinite(width) & (width > 0)]
-    return float(positive.min()) / 2 if len(positive) else 1.0
-
-
-def _name_bands(axes: Axes, where: Places, low: Floats, high: Floats, linear: float) -> None:
-    """Write what each band holds beside the last site, kept apart from each other."""
-    last = len(where.sites) - 1
-    if np.isnan(high[last]).any():
+def _name_bands(axes: Axes, bands: list[Band], low: Floats, high: Floats, linear: float) -> None:
+    """Write what each band holds beside the last site, ``[band]``, kept apart from each other."""
+    if np.isnan(high).any():
         return
     bottom, top = np.arcsinh(np.array(axes.get_ylim()) / linear)
-    outer = np.arcsinh(high[last] / linear)
-    inner = np.append(outer[1:], np.arcsinh(low[last, -1] / linear))
+    outer = np.arcsinh(high / linear)
+    inner = np.append(outer[1:], np.arcsinh(low[-1] / linear))
     gap = (top - bottom) * 1.25 * CELL / (BODY * 0.8 / 25.4 * 72)
     at = spread(list((outer + inner) / 2), gap, bottom + gap / 2, top - gap / 2)
-    for label, colour, y in zip(SHARES, NAMES, at, strict=True):
+    for band, y in zip(bands, at, strict=True):
         axes.annotate(
-            label,
+            band.name,
             (1.02, float(linear * np.sinh(y))),
             xycoords=axes.get_yaxis_transform(),
             size=CELL,
-            color=colour,
+            color=band.text,
             va="center",
         )

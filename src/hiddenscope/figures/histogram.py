@@ -8,11 +8,23 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from hiddenscope import analysis
-from hiddenscope.figures.axis import SET_OFF, label_sites, places
-from hiddenscope.figures.style import SINGLE, TICK, number, sheet, site_colours, subject, tick
+from hiddenscope.analysis import drawn
+from hiddenscope.errors import FigureError
+from hiddenscope.figures.axis import SET_OFF, label_sites, places, value_axis
+from hiddenscope.figures.style import (
+    CELL,
+    MUTED,
+    SINGLE,
+    TICK,
+    number,
+    sheet,
+    site_colours,
+    subject,
+    tick,
+)
 from hiddenscope.sites import Site
 
 if TYPE_CHECKING:
@@ -33,8 +45,9 @@ def draw(
     view: str = "rest",
     sites: str | list[str] | None = None,
     bins: int = 200,
+    x: str | None = None,
 ) -> Figure:
-    """Draw the histogram of each site's activations on one range, with a logarithmic y axis.
+    """Draw the distribution of each site's activations on one range, with a logarithmic y axis.
 
     Parameters
     ----------
@@ -43,45 +56,80 @@ def draw(
         Which tokens.
     sites : str or list of str, optional
     bins : int
-        Equal bins over the smallest range that holds every value.
+        Over the common range, which leaves out at most 1 in 10,000 of a site's values on either
+        side; what lies beyond is counted at the edge.
+    x : {'linear', 'asinh'}, optional
+        By default linear, or asinh where the widest site is more than ten times as wide as the
+        narrowest block. On a linear axis y is the share of values in a bin, on an asinh axis,
+        whose bins are not equally wide, their density.
     """
     s = subject(tree, view, sites)
-    table = analysis.histogram(s.stream, bins, None, view, s.sites)
-    width = number(float((table["right"] - table["left"]).median()))
+    scale = x or analysis.scale_of(s.stream, view, s.sites)
+    if scale not in {"linear", "asinh"}:
+        msg = f"unknown x {scale!r}: choose linear or asinh"
+        raise FigureError(msg)
+    table = drawn.densities(s.stream, scale, bins, view, s.sites)
+    if table.empty:
+        raise FigureError(no_density(view))
+    y = "share" if scale == "linear" else "density"
+    table["share"] = table["count"] / table["site"].map(table.attrs["sites"]["total"])
     caption = s.caption(
-        f"{table.sizes['bin']} bins of {width}, one range for all",
+        "one range for all sites: at most 1 in 10,000 of a site's values beyond on either side",
         f"faint: fewer than {FEW} values in the bin",
     )
     figure = sheet(SINGLE, 48, f"Histogram of activations, {s.model}", spread_claim(s), caption)
     axes = figure.subplots()
-    edges = np.append(table["left"].values, table["right"].values[-1])
     colours = site_colours(s.sites)
-    lowest = 1.0
-    for site in s.sites:
-        counts = table.sel(site=site).values.astype(np.float64)
-        total = counts.sum()
-        if not total:
-            continue
-        share = np.where(counts > 0, counts, np.nan) / total
-        strong = np.where(counts >= FEW, share, np.nan)
+    for site, part in table.groupby("site", sort=False):
+        edges = np.append(part["left"].to_numpy(), part["right"].to_numpy()[-1])
+        values = part[y].where(part["count"] > 0).to_numpy(np.float64)
+        strong = part[y].where(part["count"] >= FEW).to_numpy(np.float64)
         front = 3 if site in SET_OFF else 2
         wide = 1.1 if site in SET_OFF else 0.7
-        style: dict[str, Any] = {"baseline": None, "color": colours[site], "zorder": front}
-        axes.stairs(share, edges, alpha=0.3, linewidth=0.5, gid=f"all:{site}", **style)
+        style: dict[str, Any] = {"baseline": None, "color": colours[str(site)], "zorder": front}
+        axes.stairs(values, edges, alpha=0.3, linewidth=0.5, gid=f"all:{site}", **style)
         axes.stairs(strong, edges, linewidth=wide, gid=f"many:{site}", **style)
-        lowest = min(lowest, 1 / total)
+    filled = table.loc[table["count"] > 0, y]
     axes.set_yscale("log")
-    axes.set_ylim(lowest * 0.7, 1.3)
-    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(filled.min() * 0.7, filled.max() * 1.6)
     axes.yaxis.set_major_locator(LogLocator(numticks=8))
     axes.yaxis.set_major_formatter(FuncFormatter(tick))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(FuncFormatter(tick))
-    axes.set_xlabel("activation")
-    axes.set_ylabel("share of values in the bin (log)")
+    value_axis(axes.xaxis, scale, table.attrs["low"], table.attrs["high"], table.attrs["linear"])
+    axes.set_xlabel("activation" if scale == "linear" else "activation (asinh scale)")
+    axes.set_ylabel(
+        "share of values in the bin (log)" if scale == "linear" else "density per unit (log)"
+    )
+    for (side, align), words in zip(
+        ((0.01, "left"), (0.99, "right")), beyond_words(table.attrs["sites"]), strict=True
+    ):
+        axes.text(
+            *(side, 0.98, words),
+            transform=axes.transAxes,
+            size=CELL,
+            color=MUTED,
+            ha=align,
+            va="top",
+        )
     key(figure, axes, s.sites)
     return figure
+
+
+def no_density(view: str) -> str:
+    """Say why there is no distribution to draw."""
+    return f"the states in the view {view!r} do not vary at these sites: there is no density"
+
+
+def beyond_words(sites: pd.DataFrame) -> tuple[str, str]:
+    """Say how many values lie below and above a range, and how far the farthest goes."""
+    texts = []
+    for column, end, farthest in (("below", "min", "idxmin"), ("above", "max", "idxmax")):
+        count = int(sites[column].sum())
+        site = getattr(sites[end], farthest)()
+        values = f"{count:,} value{'s' * (count != 1)} beyond"
+        far = f"farthest {number(float(sites.loc[site, end]))}\n({Site.parse(str(site)).label})"
+        texts.append(f"{values},\n{far}" if count else "")
+    return texts[0], texts[1]
 
 
 def key(figure: Figure, axes: Axes, sites: list[str], *, titled: bool = True) -> None:

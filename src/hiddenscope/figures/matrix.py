@@ -8,10 +8,11 @@ import numpy as np
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter
 
 from hiddenscope import analysis
 from hiddenscope.errors import FigureError
-from hiddenscope.figures.axis import label_sites, places
+from hiddenscope.figures.axis import asinh_ticks, label_sites, places
 from hiddenscope.figures.style import (
     CELL,
     DOUBLE,
@@ -22,6 +23,7 @@ from hiddenscope.figures.style import (
     number,
     sheet,
     subject,
+    text_width,
     tick,
 )
 from hiddenscope.sites import Site
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 READABLE = 16
-"""Up to so many sites, every cell bears its value."""
+"""Up to so many sites, every cell of R² bears its value."""
+NEAR_ONE = 0.5
+"""Where no R² is below this, the colours begin at the smallest one."""
 LOUDEST = 3
 """So many of the loudest channels are left out in R²'s third panel, unless told otherwise."""
 
@@ -77,12 +81,14 @@ def draw_covariance(
         f"({Site.parse(s.sites[int(np.nanargmin(variances))]).label}) to "
         f"{number(float(variances[most]))} ({Site.parse(s.sites[most]).label})"
     )
-    written = len(s.sites) <= READABLE
+    cell = 66 * MM * 72 / places(s.sites, 0.35).span
+    widest = max(text_width(_short(v), CELL) for v in values[np.isfinite(values)])
+    written = widest + 1.5 <= cell
     caption = s.caption(
         f"colour symmetric-logarithmic, linear within ±{number(linear)}",
         _left_out(without),
         "diagonal: variance",
-        "numbers without their sign: blue is negative" if written else "",
+        "k: thousands, M: millions" if written and reach >= 9950 else "",
     )
     figure = sheet(SINGLE, 68, f"Covariance between sites, {s.model}", claim, caption)
     axes = figure.subplots()
@@ -91,15 +97,15 @@ def draw_covariance(
         axes,
         s.sites,
         values,
-        wide=60,
+        wide=66 if written else 60,
         norm=norm,
         colours="RdBu_r",
         written=_short if written else None,
     )
     if not written:
         bar = figure.colorbar(mesh, ax=axes, aspect=30, pad=0.02)
-        ticks = [-reach, -linear, 0.0, linear, reach]
-        bar.set_ticks(ticks, labels=[number(t) for t in ticks])
+        bar.set_ticks(asinh_ticks(-reach, reach, linear))
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(tick))
         bar.ax.minorticks_off()
         bar.outline.set_visible(False)
     return figure
@@ -125,9 +131,8 @@ def draw_r2(
     """
     s = subject(tree, view, sites, "cross")
     few = min(LOUDEST, s.channels - 1)
-    left = (
-        list(without) if without else [int(c) for c in analysis.loudest(s.stream, view, few).index]
-    )
+    held = analysis.loudest(s.stream, view, by="pooled")
+    left = list(without) if without else [int(c) for c in held.index[:few]]
     panels = {
         "pooled (the article's)": analysis.r2(s.stream, "pooled", view),
         "within channels": analysis.r2(s.stream, "within", view),
@@ -137,20 +142,22 @@ def draw_r2(
     if not any(np.isfinite(v).any() for v in tables.values()):
         msg = f"the states in the view {view!r} do not vary: there is no R² to draw"
         raise FigureError(msg)
-    share = float(analysis.loudest(s.stream, view)["share"].loc[left].sum())
-    claim = f"{_channels(left)} hold {share:.0%} of the variance of the blocks"
-    claim = claim if len(left) > 1 else claim.replace("hold", "holds")
+    pooled, offset = (float(held[key].loc[left].sum()) for key in ("pooled", "offset"))
+    claim = (
+        f"{_channels(left)} hold{'s' * (len(left) == 1)} {pooled:.0%} of the pooled variance of "
+        f"the blocks ({offset:.0%} as constant offsets)"
+    )
     note = "hatched: no variance" if any(np.isnan(v).any() for v in tables.values()) else ""
     title = f"R² between sites, {s.model}"
     figure = sheet(DOUBLE, 64, title, claim, s.caption("R² of the flattened states", note))
     axes = figure.subplots(1, 3)
+    lowest = min(float(np.nanmin(v)) for v in tables.values() if np.isfinite(v).any())
+    norm = Normalize(np.floor(lowest * 20) / 20 if lowest > NEAR_ONE else 0.0, 1.0)
     written = _share if len(s.sites) <= READABLE else None
     for panel, (name, values) in zip(axes, tables.items(), strict=True):
-        mesh = _matrix(
-            panel, s.sites, values, wide=47, norm=Normalize(0, 1), colours=MATRIX, written=written
-        )
+        mesh = _matrix(panel, s.sites, values, wide=47, norm=norm, colours=MATRIX, written=written)
         panel.set_title(name)
-    if written is None:
+    if written is None or norm.vmin:
         bar = figure.colorbar(mesh, ax=axes, aspect=30, pad=0.01, shrink=0.8)
         bar.outline.set_visible(False)
         bar.set_label("R²")
@@ -247,11 +254,11 @@ def _share(value: float) -> str:
 
 
 def _short(value: float) -> str:
-    """Write the magnitude of a covariance with at most two digits; its colour is its sign."""
+    """Write a covariance with its sign and two digits."""
     size = abs(value)
-    if size >= 995:
-        return tick(float(f"{size:.0e}"))
     if size < 0.005:
         return "0"
-    text = f"{size:.0f}" if size >= 9.95 else f"{size:.1f}" if size >= 0.995 else f"{size:.2f}"
-    return text.removeprefix("0")
+    unit, scale = ("M", 1e6) if size >= 9.95e5 else ("k", 1e3) if size >= 995 else ("", 1.0)
+    size /= scale
+    digits = 0 if size >= 9.95 else 1 if size >= 0.995 else 2
+    return ("−" if value < 0 else "") + f"{size:.{digits}f}".removeprefix("0") + unit

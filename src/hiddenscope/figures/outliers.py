@@ -16,10 +16,12 @@ from hiddenscope.figures.axis import SET_OFF, label_sites, places, spread
 from hiddenscope.figures.style import (
     CELL,
     DOUBLE,
+    INK,
     MATRIX,
     MM,
     MUTED,
     TICK,
+    channel_colours,
     sheet,
     subject,
     text_width,
@@ -42,7 +44,9 @@ LINES = {
     "median": ("median", "#d55e00", "D"),
 }
 NUMBERED = 6
-"""So many of the loudest channels are numbered above the map."""
+"""At most this many of the channels that stand out are numbered above the map."""
+FAR = 30.0
+"""Where the colours of the map end: so many times the median channel's largest magnitude."""
 
 
 def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None = None) -> Figure:
@@ -61,18 +65,9 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
         msg = f"every state in the view {view!r} is zero: there are no magnitudes to draw"
         raise FigureError(msg)
     found = analysis.outliers(s.stream, view)
-    limits = found.thresholds
-    massive = found.massive["channel"].nunique()
-    claim = (
-        f"massive activations in {massive or 'no'} channel{'s' if massive != 1 else ''} "
-        f"(over {limits['massive']:g} and {limits['massive_ratio']:,g} × the median of the hidden "
-        f"state); {len(found.channels) or 'no'} outlier "
-        f"channel{'s' if len(found.channels) != 1 else ''} (|a| ≥ {limits['outlier']:g} for "
-        f"{limits['outlier_token_share']:.0%} of tokens at {limits['outlier_site_share']:.0%} of "
-        "blocks)"
-    )
+    claim = f"{analysis.massive_words(found, 2)}. {analysis.channel_words(found)}"
     title = f"Largest magnitudes, {s.model}"
-    caption = s.caption("second and third: of the 8 largest values kept a channel")
+    caption = s.caption("second and third: among the 8 largest values kept per channel")
     figure = sheet(DOUBLE, 52, title, claim, caption)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
     _depth(left, s, table)
@@ -128,8 +123,9 @@ def _map(figure: Figure, axes: Axes, s: Subject) -> None:
     values = np.where(values > 0, values, np.nan)
     first = table.columns.to_numpy(np.float64)
     x = np.append(first, s.channels) - 0.5
-    low, high = float(np.nanquantile(values, 0.02)), float(np.nanmax(values))
-    norm = LogNorm(min(low, high / 10), high)
+    # Each site against its own median: the loudest site must not wash out the others.
+    norm = LogNorm(1.0, float(np.clip(np.nanmax(values), 3.0, FAR)))
+    beyond = bool(np.nanmax(values) > FAR)
     for run in where.runs:
         y = np.append(where.at[run] - 0.5, where.at[run][-1] + 0.5)
         mesh = axes.pcolormesh(x, y, values[run], norm=norm, cmap=MATRIX, rasterized=True)
@@ -142,17 +138,22 @@ def _map(figure: Figure, axes: Axes, s: Subject) -> None:
     names = [Site.parse(site).label for site in s.sites]
     label_sites(axes.yaxis, where, 40 * MM * 72 / where.span, size=TICK, across=False, labels=names)
     _number_channels(axes, s)
-    bar = figure.colorbar(mesh, ax=axes, aspect=28, pad=0.02)
+    bar = figure.colorbar(mesh, ax=axes, aspect=28, pad=0.02, extend="max" if beyond else "neither")
     bar.outline.set_visible(False)
     bar.ax.minorticks_off()
+    bar.set_ticks([1, 2, 5, 10, 20])
     bar.ax.yaxis.set_major_formatter(FuncFormatter(tick))
-    bar.set_label("largest magnitude (log)")
-    axes.set_title("by site and channel, the loudest channels numbered", pad=12)
+    bar.set_label("largest ÷ median channel's (log)")
+    axes.set_title("by site and channel, relative to the site", pad=12)
 
 
 def _number_channels(axes: Axes, s: Subject) -> None:
-    """Write the loudest channels above the map, kept apart, each with a line to its column."""
-    loud = [int(c) for c in analysis.loudest(s.stream, s.view, min(NUMBERED, s.channels)).index]
+    """Write the channels that stand out above the map, kept apart, with lines to their columns."""
+    found = analysis.standing_out(s.stream, s.view, s.sites)
+    loud = [int(c) for c in found.index[:NUMBERED]]
+    if not loud:
+        return
+    colours = channel_colours(s.stream)
     wide = max(text_width(str(c), CELL) for c in loud) + 3
     gap = wide * s.channels / (60 * MM * 72)
     at = spread([float(c) for c in loud], gap, gap / 2, s.channels - gap / 2)
@@ -164,6 +165,8 @@ def _number_channels(axes: Axes, s: Subject) -> None:
             xycoords=axes.get_xaxis_transform(),
             textcoords=axes.get_xaxis_transform(),
             size=CELL,
+            color=colours.get(channel, INK),
+            weight="bold",
             ha="center",
             arrowprops={
                 "arrowstyle": "-",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -12,13 +14,16 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from hiddenscope import analysis, strata
 from hiddenscope.analysis import drawn
 from hiddenscope.errors import FigureError
+from hiddenscope.figures.axis import value_axis
 from hiddenscope.figures.style import (
     CELL,
     DEPTH,
     DOUBLE,
     FIRST_TOKEN,
-    LOUD,
+    INK,
+    MUTED,
     POINTS,
+    channel_colours,
     families,
     sheet,
     subject,
@@ -28,20 +33,33 @@ from hiddenscope.figures.style import (
 from hiddenscope.sites import Site
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.typing import ColorType
+    from numpy.typing import NDArray
+
+    from hiddenscope.figures.style import Subject
+
+    Floats = NDArray[np.float64]
 
 SHORT = 84
-"""Up to so many tokens of one window are drawn as points, their text under the axis."""
+"""Up to so many tokens are drawn as points, their text under the axis."""
+BODY = (0.005, 0.995)
+"""Where the farthest value is ten times as far as these quantiles, the y axis is asinh."""
 MOST = 4
-"""So many sites fit into one figure."""
-FAIR = 3.0
-"""A loudest channel is numbered if it holds so many times an equal share of the variance."""
+"""At most this many sites fit into one figure."""
+NUMBERED = 5
+"""At most this many channels are numbered in a panel."""
+ROWS = 96
+"""Of the density, from bottom to top."""
+TOKENS_OF_A_COLUMN = 8
+"""About how many tokens of the sample fall into one column of the density by position."""
 
 
 def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None = None) -> Figure:
-    """Draw activations by token and by channel: points for a short text, density for more.
+    """Draw activations by token and by channel: points for a few tokens, density for more.
 
     Parameters
     ----------
@@ -61,55 +79,109 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
     if not tokens:
         msg = f"the profile's sample holds no token of the view {view!r}: nothing to scatter"
         raise FigureError(msg)
-    windows = {
-        (int(d), int(w))
-        for d, w in zip(sample["document"].values, sample["window"].values, strict=True)
-    }
-    short = len(windows) == 1 and tokens <= SHORT
-    share = analysis.loudest(s.stream, view, len(LOUD))["share"]
-    loud = share.index[share * s.channels >= FAIR].to_list()
-    first = (sample["stratum"].values == "first").any()
-    held = analysis.tokens(s.stream)
-    whole = tokens == sum(held[k] for k in strata.select(view, tuple(held)))
-    caption = s.caption(
-        "" if whole else f"a sample of {tokens:,} tokens",
-        "numbers: the loudest channels" if loud else "",
-        "black: first tokens" if first else "",
-        "" if short else "colour: number of values, logarithmic",
-    )
-    claim = (
-        f"the loudest channel, {loud[0]}, holds {float(share.iloc[0]):.0%} of the variance of "
-        f"the blocks (an equal share is {1 / s.channels:.1%})"
-        if loud
-        else ""
-    )
-    title = f"Activations by {'token' if short else 'position'} and by channel, {s.model}"
+    points = tokens <= SHORT
+    panels = [_panel(s, sample, site, points=points) for site in chosen]
+    title = f"Activations by {'token' if points else 'position'} and by channel, {s.model}"
     n = len(chosen)
-    figure = sheet(DOUBLE, 24 * n + 40 if short else 84, title, claim, caption)
-    rows = n + 1 if short else 2
-    ratios = [1.0] * n + [1.5] if short else [1.0, 1.0]
-    cells = figure.add_gridspec(rows, n, height_ratios=ratios)
-    above: Axes | None = None
-    for i, site in enumerate(chosen):
-        at = cells[i, :] if short else cells[0, i]
-        top = figure.add_subplot(at, sharex=above if short else None)
-        above = top
-        bottom = figure.add_subplot(cells[n if short else 1, i])
-        label = Site.parse(site).label
-        top.set_title(label)
-        bottom.set_title(label)
-        _by_token(top, sample, site, loud, points=short)
-        _by_channel(bottom, sample, site, loud, points=short)
-        top.set_ylabel("activation" if short or i == 0 else "")
-        bottom.set_ylabel("activation" if i == 0 else "")
-        if short and i == n - 1:
-            _write_tokens(top, sample)
-        elif short:
+    caption = _caption(s, sample, panels, points=points)
+    figure = sheet(DOUBLE, 24 * n + 40 if points else 84, title, _claim(s), caption)
+    rows = n + 1 if points else 2
+    cells = figure.add_gridspec(rows, n, height_ratios=[1.0] * n + [1.5] if points else [1.0, 1.0])
+    axes: list[Axes] = []
+    for i, panel in enumerate(panels):
+        at = cells[i, :] if points else cells[0, i]
+        top = figure.add_subplot(at, sharex=axes[0] if points and axes else None)
+        bottom = figure.add_subplot(cells[n if points else 1, i])
+        axes += [top, bottom]
+        for below in (top, bottom):
+            below.set_title(Site.parse(panel.site).label)
+            value_axis(below.yaxis, panel.scale, *panel.reach, panel.linear)
+            below.axhline(0, color="#9a9a9a", linewidth=0.4, zorder=0)
+        _by_token(top, panel, sample, points=points)
+        _by_channel(bottom, panel, sample, points=points)
+        label = "activation" if panel.scale == "linear" else "activation (asinh)"
+        top.set_ylabel(label if points or i == 0 or panel.scale == "asinh" else "")
+        bottom.set_ylabel(label if i == 0 or panel.scale == "asinh" else "")
+        if points and i == n - 1:
+            _write_tokens(top, sample, panel.places)
+        elif points:
             top.tick_params(labelbottom=False)
-        else:
-            top.set_xlabel("token index in its window")
-            top.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    if not points:
+        bar = figure.colorbar(
+            ScalarMappable(panels[0].norm, DEPTH.reversed()), ax=axes, aspect=40, pad=0.01
+        )
+        bar.outline.set_visible(False)
+        bar.ax.minorticks_off()
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(tick))
+        bar.set_label("share of the values in a column (log)")
     return figure
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """What is drawn of one site."""
+
+    site: str
+    state: Floats
+    places: Floats
+    first: NDArray[np.bool_]
+    scale: str
+    reach: tuple[float, float]
+    linear: float
+    extremes: pd.DataFrame
+    outer: pd.DataFrame
+    positions: xr.Dataset
+    numbered: dict[int, ColorType]
+    planes: dict[str, xr.DataArray]
+    norm: LogNorm
+
+
+def _panel(s: Subject, sample: xr.Dataset, site: str, *, points: bool) -> _Panel:
+    state = sample["state"].sel(site=site).values.astype(np.float64)
+    outer = analysis.channels(s.stream, site, s.view)[["min", "max"]]
+    low, high = float(outer["min"].min()), float(outer["max"].max())
+    low, high = (low, high) if np.isfinite([low, high]).all() else (-1.0, 1.0)
+    body = np.abs(analysis.quantiles(s.stream, BODY, s.view, [site]).values)
+    scale = "asinh" if max(-low, high) > drawn.MANY_TIMES * float(np.nanmax(body)) else "linear"
+    linear = drawn.linear_width(s.stream, s.view, [site]) if scale == "asinh" else 1.0
+    reach = _with_room(low, high, scale, linear)
+    windows = set(zip(sample["document"].values, sample["window"].values, strict=True))
+    places = sample["position"].values.astype(np.float64)
+    if points and len(windows) > 1:
+        places = np.arange(len(places), dtype=np.float64)
+    columns = max(1, min(96, len(places) // TOKENS_OF_A_COLUMN))
+    edges = drawn.even_steps(*reach, ROWS, scale, linear)
+    planes = {
+        "position": drawn.plane(sample, site, "position", columns, edges),
+        "channel": drawn.plane(sample, site, "channel", 128, edges),
+    }
+    colours = channel_colours(s.stream)
+    found = analysis.standing_out(s.stream, s.view, [site]).index[:NUMBERED]
+    return _Panel(
+        site=site,
+        state=state,
+        places=places,
+        first=np.asarray(sample["stratum"].values == strata.FIRST),
+        scale=scale,
+        reach=reach,
+        linear=linear,
+        extremes=analysis.extremes(s.stream, s.view, site),
+        outer=outer,
+        positions=analysis.positions(s.stream, s.view).sel(site=site),
+        numbered={int(c): colours.get(int(c), INK) for c in found},
+        planes=planes,
+        norm=LogNorm(1e-4, 1.0, clip=True),
+    )
+
+
+def _with_room(low: float, high: float, scale: str, linear: float) -> tuple[float, float]:
+    """Leave a tenth of the axis beyond the outermost values, for their numbers."""
+    if scale == "linear":
+        room = 0.1 * (high - low) or 1.0
+        return low - room, high + room
+    a, b = np.arcsinh(low / linear), np.arcsinh(high / linear)
+    room = 0.1 * (b - a)
+    return float(linear * np.sinh(a - room)), float(linear * np.sinh(b + room))
 
 
 def _default(sites: list[str]) -> list[str]:
@@ -119,99 +191,153 @@ def _default(sites: list[str]) -> list[str]:
     return [site for site in sites if site in wanted]
 
 
-def _by_token(axes: Axes, sample: xr.Dataset, site: str, loud: list[int], *, points: bool) -> None:
-    state = sample["state"].sel(site=site).values.astype(np.float64)
-    x = sample["position"].values.astype(np.float64)
-    first = sample["stratum"].values == "first"
-    if points:
-        flat = np.broadcast_to(x[:, None], state.shape)[~first]
-        axes.plot(
-            flat.ravel(),
-            state[~first].ravel(),
-            ".",
-            color=POINTS,
-            markersize=1.6,
-            alpha=0.35,
-            markeredgewidth=0,
-            rasterized=True,
-        )
-        for channel, colour in zip(loud, LOUD, strict=False):
-            axes.plot(x, state[:, channel], ".", color=colour, markersize=3.4, markeredgewidth=0)
-    else:
-        _plane(axes, sample, site, "position")
-    if first.any():
-        flat = np.broadcast_to(x[:, None], state.shape)[first]
-        axes.plot(
-            flat.ravel(),
-            state[first].ravel(),
-            ".",
-            color=FIRST_TOKEN,
-            markersize=1.8 if points else 2.6,
-            markeredgewidth=0,
-            rasterized=True,
-        )
-    if not points:
-        # Room for the first tokens, which would stand on the axis.
-        axes.set_xlim(-0.04 * (x.max() + 1), 1.02 * (x.max() + 1))
-    _range(axes, state)
+def _claim(s: Subject) -> str:
+    """Name the channel that varies most and the one that stands farthest off."""
+    table = analysis.loudest(s.stream, s.view)
+    if not table["pooled"].any():
+        return ""
+    loud, off = (int(str(table[key].idxmax())) for key in ("variance", "offset"))
+    return (
+        f"most variance: channel {loud}, {float(table['variance'].max()):.0%} of that within "
+        f"channels of the blocks (an equal share is {1 / s.channels:.1%}); largest constant "
+        f"offset: channel {off}, {float(table['offset'].max()):.0%} of the pooled variance"
+    )
 
 
-def _by_channel(
-    axes: Axes, sample: xr.Dataset, site: str, loud: list[int], *, points: bool
-) -> None:
-    state = sample["state"].sel(site=site).values.astype(np.float64)
-    first = sample["stratum"].values == "first"
-    x = np.arange(state.shape[1])
+def _caption(s: Subject, sample: xr.Dataset, panels: list[_Panel], *, points: bool) -> str:
+    held = analysis.tokens(s.stream)
+    tokens = sample.sizes["token"]
+    whole = tokens == sum(held[k] for k in strata.select(s.view, tuple(held)))
+    windows = {*zip(sample["document"].values, sample["window"].values, strict=True)}
+    return s.caption(
+        "" if whole else f"a sample of {tokens:,} tokens, the same at every site",
+        "tokens of several windows side by side" if points and len(windows) > 1 else "",
+        "rings: the largest magnitudes of all tokens",
+        "" if points else "lines: mean ± σ by position, smallest and largest by channel",
+        "numbers: channels that stand out at the site" if any(p.numbered for p in panels) else "",
+        "black: first tokens" if panels[0].first.any() else "",
+    )
+
+
+def _by_token(axes: Axes, panel: _Panel, sample: xr.Dataset, *, points: bool) -> None:
+    x = np.broadcast_to(panel.places[:, None], panel.state.shape)
     if points:
-        flat = np.broadcast_to(x, state[~first].shape)
-        axes.plot(
-            flat.ravel(),
-            state[~first].ravel(),
-            ".",
-            color=POINTS,
-            markersize=1.6,
-            alpha=0.35,
-            markeredgewidth=0,
-            rasterized=True,
-        )
-    else:
-        _plane(axes, sample, site, "channel")
-    if first.any():
-        flat = np.broadcast_to(x, state[first].shape)
-        axes.plot(
-            flat.ravel(),
-            state[first].ravel(),
-            ".",
-            color=FIRST_TOKEN,
-            markersize=1.6,
-            markeredgewidth=0,
-            rasterized=True,
-        )
-    _range(axes, state)
-    finite = np.where(np.isfinite(state), state, 0.0)
-    sides = {c: bool(finite[:, c].max() > -finite[:, c].min()) for c in loud}
-    for channel, colour in zip(loud, LOUD, strict=False):
-        values = state[:, channel]
-        values = values[np.isfinite(values)]
-        if not len(values):
-            continue
-        if points:
+        _dots(axes, x, panel, size=1.6)
+        for channel, colour in panel.numbered.items():
             axes.plot(
-                np.full(len(values), channel),
-                values,
+                panel.places,
+                panel.state[:, channel],
                 ".",
                 color=colour,
-                markersize=2.6,
+                markersize=3.4,
                 markeredgewidth=0,
+                gid=f"channel:{channel}",
             )
+        return
+    _density(axes, panel, "position")
+    table = panel.positions
+    edges = np.append(table["start"].values, table["stop"].values[-1:]).astype(np.float64) - 0.5
+    last = float(panel.places.max(initial=0))
+    edges[-1] = min(edges[-1], last + 0.5)
+    for sign in (-1, 1):
+        axes.stairs(
+            (table["mean"] + sign * table["std"]).values,
+            edges,
+            baseline=None,
+            color=INK,
+            linewidth=0.5,
+            gid=f"band:{sign}",
+        )
+    _dots(axes, x, panel, size=2.6, only_first=True)
+    _rings(axes, panel, panel.extremes["position"].to_numpy(np.float64))
+    # Room for the first tokens, which would stand on the axis.
+    axes.set_xlim(-0.04 * (last + 1), 1.02 * (last + 1))
+    axes.set_xlabel("token index in its window")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def _by_channel(axes: Axes, panel: _Panel, sample: xr.Dataset, *, points: bool) -> None:
+    channels = panel.state.shape[1]
+    x = np.broadcast_to(np.arange(channels, dtype=np.float64), panel.state.shape)
+    if points:
+        _dots(axes, x, panel, size=1.6)
+    else:
+        _density(axes, panel, "channel")
+        edges = np.arange(channels + 1) - 0.5
+        for column in ("min", "max"):
+            axes.stairs(
+                panel.outer[column].to_numpy(np.float64),
+                edges,
+                baseline=None,
+                color=MUTED,
+                linewidth=0.35,
+                gid=f"outer:{column}",
+            )
+        _dots(axes, x, panel, size=1.6, only_first=True)
+    _rings(axes, panel, panel.extremes["channel"].to_numpy(np.float64))
+    _number(axes, panel)
+    axes.set_xlim(-0.02 * channels - 0.5, 1.02 * channels - 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(tick))
+    axes.set_xlabel("channel")
+
+
+def _dots(axes: Axes, x: Floats, panel: _Panel, *, size: float, only_first: bool = False) -> None:
+    """Draw every sampled value as a point, first tokens in a colour of their own."""
+    kinds: list[tuple[NDArray[np.bool_], dict[str, Any]]] = [
+        (panel.first, {"color": FIRST_TOKEN, "markersize": size, "gid": "first"})
+    ]
+    if not only_first:
+        style: dict[str, Any] = {
+            "color": POINTS,
+            "markersize": size,
+            "alpha": 0.35,
+            "gid": "values",
+        }
+        kinds.insert(0, (~panel.first, style))
+    for rows, style in kinds:
+        if rows.any():
+            axes.plot(
+                x[rows].ravel(),
+                panel.state[rows].ravel(),
+                ".",
+                markeredgewidth=0,
+                rasterized=True,
+                **style,
+            )
+
+
+def _rings(axes: Axes, panel: _Panel, x: Floats) -> None:
+    """Draw the largest magnitudes of all tokens, whether the sample holds them or not."""
+    colours = [panel.numbered.get(int(c), INK) for c in panel.extremes["channel"]]
+    axes.scatter(
+        x,
+        panel.extremes["value"].to_numpy(np.float64),
+        s=3.5,
+        facecolors="none",
+        edgecolors=colours,
+        linewidths=0.4,
+        zorder=4,
+        gid="extremes",
+    )
+
+
+def _number(axes: Axes, panel: _Panel) -> None:
+    """Write channels' numbers beside their farthest values; neighbours lean apart."""
+    low, high = panel.outer["min"], panel.outer["max"]
+    sides = {c: bool(high[c] > -low[c]) for c in panel.numbered}
+    for channel, colour in panel.numbered.items():
         up = sides[channel]
-        # Numbers of neighbours on one side lean away from each other.
-        near = [c - channel for c in loud if sides[c] == up and abs(c - channel) < len(x) / 8]
+        near = [
+            c - channel
+            for c in panel.numbered
+            if sides[c] == up and abs(c - channel) < len(low) / 8
+        ]
         lean = int(any(d < 0 for d in near)) - int(any(d > 0 for d in near))
         axes.annotate(
             str(channel),
-            (channel, float(values.max() if up else values.min())),
-            (lean, 2 if up else -2),
+            (channel, float(high[channel] if up else low[channel])),
+            (2 * lean, 2 if up else -2),
             textcoords="offset points",
             size=CELL,
             color=colour,
@@ -220,41 +346,19 @@ def _by_channel(
             va="bottom" if up else "top",
             path_effects=[withStroke(linewidth=1.4, foreground="white")],
         )
-    axes.set_xlim(-0.02 * len(x) - 0.5, 1.02 * len(x) - 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(tick))
-    axes.set_xlabel("channel")
 
 
-def _plane(axes: Axes, sample: xr.Dataset, site: str, against: str) -> None:
-    counts = drawn.plane(sample, site, against)
+def _density(axes: Axes, panel: _Panel, against: str) -> None:
+    counts = panel.planes[against]
     x = np.append(counts["left"].values, counts["right"].values[-1])
     y = np.append(counts["bottom"].values, counts["top"].values[-1])
-    values = np.ma.masked_equal(counts.values, 0)
-    axes.pcolormesh(
-        x,
-        y,
-        values,
-        norm=LogNorm(1, max(int(counts.max()), 2)),
-        cmap=DEPTH.reversed(),
-        rasterized=True,
-    )
+    total = np.maximum(counts.values.sum(0, keepdims=True), 1)
+    share = np.ma.masked_equal(counts.values / total, 0)
+    axes.pcolormesh(x, y, share, norm=panel.norm, cmap=DEPTH.reversed(), rasterized=True)
 
 
-def _range(axes: Axes, state: object) -> None:
-    values = np.asarray(state)
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (-1.0, 1.0)
-    room = 0.1 * (high - low) or 1.0
-    axes.set_ylim(low - room, high + room)
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_formatter(FuncFormatter(tick))
-    axes.axhline(0, color="#9a9a9a", linewidth=0.4, zorder=0)
-
-
-def _write_tokens(axes: Axes, sample: xr.Dataset) -> None:
-    x = sample["position"].values.astype(np.float64)
+def _write_tokens(axes: Axes, sample: xr.Dataset, places: Floats) -> None:
     texts = [token_text(str(p)) for p in sample["piece"].values]
-    axes.set_xticks(x, texts, rotation=90, fontsize=CELL, family=list(families()))
-    axes.set_xlim(-0.8, float(x.max()) + 1.6)
+    axes.set_xticks(places, texts, rotation=90, fontsize=CELL, family=list(families()))
+    axes.set_xlim(-0.8, float(places.max()) + 1.6)
     axes.tick_params(axis="x", length=1.0, pad=1.0)

@@ -35,7 +35,8 @@ TITLE, BASE, TICK, NOTE, CELL = 8.0, 7.0, 6.0, 5.5, 5.0
 
 INK, MUTED, FAINT = "#1a1a1a", "#595959", "#b8b8b8"
 EMBED, FINAL_NORM = "#d55e00", "#e69f00"
-LOUD = ("#d55e00", "#009e73", "#cc79a7", "#e69f00")
+LOUD = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#7b3fa0", "#8c6d31")
+"""Of the channels that stand out most anywhere, in every figure of a profile the same."""
 POINTS = "#2b5f94"
 FIRST_TOKEN = "#000000"
 DEPTH = LinearSegmentedColormap.from_list("depth", ["#0c1b4d", "#22569b", "#3a94c0", "#8fd3d2"])
@@ -326,6 +327,12 @@ def tick(value: float, _position: int | None = None) -> str:
         mantissa, exponent = f"{value:.0e}".split("e")
         return f"{mantissa}e{int(exponent)}".replace("-", "−")
     return f"{value:,.6g}".replace("-", "−")
+
+
+def channel_colours(stream: xr.DataTree) -> dict[int, ColorType]:
+    """Give the channels that stand out most a colour, the same in every figure of a profile."""
+    found = analysis.standing_out(stream, "all").index
+    return {int(c): colour for c, colour in zip(found, LOUD, strict=False)}
 
 
 def site_colours(sites: Sequence[str]) -> dict[str, ColorType]:

@@ -10,6 +10,7 @@ from hiddenscope import analysis
 from hiddenscope.errors import FigureError
 from hiddenscope.figures.axis import SET_OFF, label_sites, places
 from hiddenscope.figures.histogram import key
+from hiddenscope.figures.matrix import NEAR_ONE
 from hiddenscope.figures.style import (
     DOUBLE,
     EMBED,
@@ -66,6 +67,8 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
     title = f"R² through depth, {s.model}"
     figure = sheet(DOUBLE, 48, title, claim, s.caption("pooled R² of the flattened states"))
     left, right = figure.subplots(1, 2, sharey=True)
+    lowest = float(np.nanmin(others))
+    lowest = np.floor(lowest * 20) / 20 if lowest > NEAR_ONE else 0.0
     where = places(s.sites, 0.4)
     colours = site_colours(s.sites)
     for i, site in enumerate(s.sites):
@@ -88,7 +91,7 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
         (left, "with every site (itself: 1), a curve a site"),
         (right, "with one site"),
     ):
-        axes.set_ylim(-0.03, 1.03)
+        axes.set_ylim(lowest - 0.03 * (1 - lowest), 1 + 0.03 * (1 - lowest))
         axes.set_xlim(where.at[0] - 0.6, where.at[-1] + 0.6)
         axes.grid(axis="y", color="#e4e4e4", linewidth=0.4)
         axes.set_xlabel(where.title())

@@ -4,6 +4,6 @@
 the plain one in one line and is compared with it in one test.
 """
 
-from hiddenscope.kernels.reference import Scan, comoment, comoment_parts, scan
+from hiddenscope.kernels.reference import Scan, comoment, comoment_parts, count_cells, scan
 
-__all__ = ["Scan", "comoment", "comoment_parts", "scan"]
+__all__ = ["Scan", "comoment", "comoment_parts", "count_cells", "scan"]

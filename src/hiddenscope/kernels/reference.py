@@ -37,8 +37,9 @@ class Scan:
         Whether every channel of the token is finite. The moments below hold only such tokens.
     mean, m2, m3, m4, minimum, maximum : Tensor[channel] of float64
         Mean and centred power sums, not divided; extremes are infinite without tokens.
-    over, nonfinite : Tensor[channel] of int64
-        Finite tokens with a magnitude of at least the threshold; values that are NaN or ±Inf.
+    over, over_rms, nonfinite : Tensor[channel] of int64
+        Finite tokens with a magnitude of at least the threshold, and of at least the factor
+        times the root mean square of their hidden state; values that are NaN or ±Inf.
     row_sum, row_sumsq, row_absmax : Tensor[token] of float64
         Sum, sum of squares and largest magnitude over the channels of each token.
     """
@@ -52,6 +53,7 @@ class Scan:
     minimum: torch.Tensor
     maximum: torch.Tensor
     over: torch.Tensor
+    over_rms: torch.Tensor
     nonfinite: torch.Tensor
     row_sum: torch.Tensor
     row_sumsq: torch.Tensor
@@ -75,7 +77,7 @@ def count_cells(states: torch.Tensor) -> torch.Tensor:
     return torch.bincount(top.bitwise_and_(0xFFFF), minlength=CELLS)
 
 
-def scan(states: torch.Tensor, threshold: float) -> Scan:
+def scan(states: torch.Tensor, threshold: float, factor: float) -> Scan:
     """Read every value of a site's states and reduce it to counts, sums and extremes.
 
     Parameters
@@ -84,6 +86,8 @@ def scan(states: torch.Tensor, threshold: float) -> Scan:
         At least one token.
     threshold : float
         Magnitude from which a value counts as an outlier.
+    factor : float
+        The same, in root mean squares of the value's own hidden state.
 
     Returns
     -------
@@ -111,6 +115,7 @@ def scan(states: torch.Tensor, threshold: float) -> Scan:
     finite = torch.isfinite(row_absmax)
     kept = states if bool(finite.all()) else states[finite]
     mean, m2, m3, m4, minimum, maximum = _moments(kept)
+    largest = torch.maximum(-minimum, maximum)
     return Scan(
         cells=cells,
         finite=finite,
@@ -120,7 +125,8 @@ def scan(states: torch.Tensor, threshold: float) -> Scan:
         m4=m4,
         minimum=minimum,
         maximum=maximum,
-        over=_count_over(kept, threshold, torch.maximum(-minimum, maximum)),
+        over=_count_over(kept, threshold, largest),
+        over_rms=_count_over_rms(kept, factor, largest, row_sumsq[finite]),
         nonfinite=nonfinite,
         row_sum=row_sum,
         row_sumsq=row_sumsq,
@@ -154,6 +160,25 @@ def _count_over(states: torch.Tensor, threshold: float, largest: torch.Tensor) -
     loud = torch.nonzero(largest >= threshold).squeeze(1)
     if len(loud):
         over[loud] = (states[:, loud].float().abs() >= threshold).sum(0)
+    return over
+
+
+def _count_over_rms(
+    states: torch.Tensor, factor: float, largest: torch.Tensor, sumsq: torch.Tensor
+) -> torch.Tensor:
+    """Count tokens with a² · channels ≥ factor² · Σa² in each channel, in float64."""
+    n_channels = states.shape[1]
+    over = torch.zeros(n_channels, dtype=torch.int64, device=states.device)
+    # A token of zeros has no root mean square: its values are never far out.
+    limit = torch.where(sumsq > 0, factor**2 * sumsq, torch.inf)
+    if not len(limit):
+        return over
+    # Only channels whose largest magnitude is enough for the smallest token are read again.
+    loud = torch.nonzero(largest.square() * n_channels >= limit.min()).squeeze(1)
+    for start in range(0, len(states), CHUNK):
+        chunk = states[start : start + CHUNK, loud].double()
+        far = chunk.square_().mul_(n_channels) >= limit[start : start + CHUNK, None]
+        over[loud] += far.sum(0)
     return over
 
 

@@ -18,8 +18,8 @@ from hiddenscope.errors import OutputError, ProfileError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA_VERSION = 1
-GROUPS = {
+SCHEMA_VERSION = 2
+GROUPS: dict[str, tuple[str, ...]] = {
     "grid": ("count",),
     "moments": ("count", "mean", "m2", "m3", "m4", "min", "max", "over", "nonfinite"),
     "cross": ("count", "mean"),
@@ -29,6 +29,8 @@ GROUPS = {
     "sample": ("state", "document", "window", "position", "token_id", "piece", "stratum"),
 }
 """Group of a stream → variables without which it is not whole."""
+SINCE: dict[int, dict[str, tuple[str, ...]]] = {2: {"moments": ("over_rms", "nonfinite_document")}}
+"""Schema version → what it added: a file of an older one lacks it and is whole."""
 _ENGINE: Literal["h5netcdf"] = "h5netcdf"
 
 
@@ -159,13 +161,15 @@ def _check_whole(path: str | Path, tree: xr.DataTree) -> None:
             _refuse(path, f"its {name} is missing or damaged", error)
     if not tree.children:
         _refuse(path, "it holds no stream")
+    written = int(np.asarray(tree.attrs["schema_version"]).item())
+    parts = [GROUPS, *(added for version, added in SINCE.items() if version <= written)]
+    wanted = [(group, name) for part in parts for group, names in part.items() for name in names]
     for stream in tree.children.values():
-        for group, variables in GROUPS.items():
+        for group, variable in wanted:
             if group not in stream.children:
                 _refuse(path, f"it lacks the group {stream.name}/{group}")
-            for variable in variables:
-                if variable not in stream.children[group].data_vars:
-                    _refuse(path, f"it lacks {stream.name}/{group}/{variable}")
+            if variable not in stream.children[group].data_vars:
+                _refuse(path, f"it lacks {stream.name}/{group}/{variable}")
 
 
 def _refuse(path: str | Path, why: str, cause: BaseException | None = None) -> NoReturn:

@@ -162,9 +162,11 @@ class Profile:
         """See `hiddenscope.analysis.extremes`."""
         return analysis.extremes(self.stream, view, site)
 
-    def loudest(self, view: str = "rest", k: int | None = None) -> pd.DataFrame:
+    def loudest(
+        self, view: str = "rest", k: int | None = None, by: str = "variance"
+    ) -> pd.DataFrame:
         """See `hiddenscope.analysis.loudest`."""
-        return analysis.loudest(self.stream, view, k)
+        return analysis.loudest(self.stream, view, k, by)
 
     def outliers(self, view: str = "rest") -> analysis.Outliers:
         """See `hiddenscope.analysis.outliers`."""

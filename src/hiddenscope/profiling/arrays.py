@@ -53,7 +53,8 @@ def from_states(
     name : str
         What captions call the model.
     **options : float
-        ``sample_mib`` and the thresholds ``outlier``, ``massive`` and ``massive_ratio``, as in
+        ``sample_mib`` and the thresholds ``outlier``, ``outlier_rms``, ``massive`` and
+        ``massive_ratio``, as in
         `record`.
 
     Returns

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hiddenscope.analysis import THRESHOLDS
 from hiddenscope.errors import InputError
 from hiddenscope.stats import COMPACT_BYTES, Layout
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 DEFAULT_SAMPLE_MIB = 8.0
+SAMPLE_BYTES = 2
+"""Of a value of the sample: its states are rounded to bfloat16."""
+_THRESHOLDS = ("outlier", "outlier_rms", "massive", "massive_ratio")
 
 
 @dataclass(frozen=True)
@@ -27,11 +32,12 @@ class Options:
     strata : tuple of str
     sample_mib : float
         Budget of the sample of whole hidden states.
-    outlier : float
-        The magnitude from which a value counts as an outlier.
+    outlier, outlier_rms : float
+        The magnitude from which a value counts as an outlier, rounded to float32; and the
+        multiple of the root mean square of its hidden state.
     massive, massive_ratio : float
         A token is massive with a magnitude above the one, and above the other times the median
-        magnitude of its hidden state, after any block (Sun et al. 2024).
+        magnitude of all hidden states of its batch there, after any block (Sun et al. 2024).
 
     Raises
     ------
@@ -42,6 +48,7 @@ class Options:
     strata: tuple[str, ...] = PLAIN
     sample_mib: float = DEFAULT_SAMPLE_MIB
     outlier: float = THRESHOLDS["outlier"]
+    outlier_rms: float = THRESHOLDS["outlier_rms"]
     massive: float = THRESHOLDS["massive"]
     massive_ratio: float = THRESHOLDS["massive_ratio"]
 
@@ -49,15 +56,18 @@ class Options:
         if not 0 <= self.sample_mib < math.inf:
             msg = f"the sample's budget must be at least 0 MiB and finite, got {self.sample_mib}"
             raise InputError(msg)
-        for name in ("outlier", "massive", "massive_ratio"):
-            if not getattr(self, name) > 0:
-                msg = f"the threshold {name} must be positive, got {getattr(self, name)}"
+        for name, value in self.thresholds.items():
+            if not 0 < value < math.inf:
+                msg = f"the threshold {name} must be positive and finite, got {value}"
                 raise InputError(msg)
+        # States are compared in float32: a threshold between two of its values would count the
+        # same value in one batch and not in another.
+        object.__setattr__(self, "outlier", float(np.float32(self.outlier)))
 
     @property
     def thresholds(self) -> dict[str, float]:
         """The thresholds, as the manifest keeps them."""
-        return {key: getattr(self, key) for key in ("outlier", "massive", "massive_ratio")}
+        return {key: getattr(self, key) for key in _THRESHOLDS}
 
 
 def make_layout(
@@ -71,6 +81,7 @@ def make_layout(
         strata=options.strata,
         trunk=tuple(trunk),
         outlier=options.outlier,
-        sample_tokens=int(options.sample_mib * MIB / (len(sites) * channels * 4)),
+        outlier_rms=options.outlier_rms,
+        sample_tokens=int(options.sample_mib * MIB / (len(sites) * channels * SAMPLE_BYTES)),
         compact_cross=pairs * 8 > COMPACT_BYTES,
     )

@@ -267,7 +267,7 @@ def record(
         ``trunk`` (default), ``hf``, ``all``, sites or patterns.
     **options : float
         ``sample_mib``, the budget of the sample of whole hidden states; the thresholds
-        ``outlier``, ``massive`` and ``massive_ratio``.
+        ``outlier``, ``outlier_rms``, ``massive`` and ``massive_ratio``.
 
     Returns
     -------

@@ -127,7 +127,7 @@ def profile(
         Called with a `Progress` when the model is loaded and after every batch.
     **options : float
         ``sample_mib``, the budget of the sample of whole hidden states; the thresholds
-        ``outlier``, ``massive`` and ``massive_ratio``.
+        ``outlier``, ``outlier_rms``, ``massive`` and ``massive_ratio``.
 
     Returns
     -------

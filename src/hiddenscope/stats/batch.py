@@ -22,6 +22,9 @@ CONTEXT = 8
 NO_TOKEN = -1
 OUTLIER = 6.0
 """The magnitude from which a value counts as an outlier (Dettmers et al. 2022)."""
+OUTLIER_RMS = 6.0
+"""The same in units of the root mean square of the value's hidden state: what the value would
+be behind a norm, where that paper looked."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,9 @@ class Layout:
     strata : tuple of str
     trunk : tuple of str
         Those of the sites whose co-moments are kept.
-    outlier : float
-        The magnitude from which a value counts as an outlier.
+    outlier, outlier_rms : float
+        The magnitude from which a value counts as an outlier, and the multiple of the root mean
+        square of its hidden state.
     sample_tokens : int
         Tokens that the sample may hold.
     compact_cross : bool
@@ -49,6 +53,7 @@ class Layout:
     strata: tuple[str, ...] = PLAIN
     trunk: tuple[str, ...] = ()
     outlier: float = OUTLIER
+    outlier_rms: float = OUTLIER_RMS
     sample_tokens: int = 1024
     compact_cross: bool = False
 
@@ -165,7 +170,8 @@ class Batch:
     def _scan(self, start: int, stop: int) -> Rows:
         # What two sites share (a block reads what the one before wrote) is read once.
         states = {id(x): x for x in self.states.values()}
-        scans = {key: kernels.scan(x[start:stop], self.layout.outlier) for key, x in states.items()}
+        limits = self.layout.outlier, self.layout.outlier_rms
+        scans = {key: kernels.scan(x[start:stop], *limits) for key, x in states.items()}
         return Rows(start, stop, [scans[id(self.states[site])] for site in self.layout.sites])
 
     @cached_property

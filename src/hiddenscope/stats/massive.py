@@ -1,8 +1,11 @@
-"""Massive activations: tokens whose hidden state has one enormous coordinate."""
+"""Massive activations: values that are enormous beside all others of their site."""
 
 from __future__ import annotations
 
 import torch
+
+from hiddenscope import grid
+from hiddenscope.kernels import count_cells
 
 
 def find_massive(states: torch.Tensor, magnitude: float, ratio: float) -> torch.Tensor:
@@ -11,26 +14,25 @@ def find_massive(states: torch.Tensor, magnitude: float, ratio: float) -> torch.
     Parameters
     ----------
     states : Tensor[token, channel]
+        Of one site, of all the tokens of a batch.
     magnitude : float
         What a value's magnitude must exceed.
     ratio : float
-        What it must exceed in units of the median magnitude of its hidden state.
+        What it must exceed in units of the median magnitude of all these states, read off the
+        grid as the analysis does.
 
     Returns
     -------
     Tensor[token] of bool
         False for a token that is not finite.
     """
-    found = torch.zeros(len(states), dtype=torch.bool, device=states.device)
     if not len(states):
-        return found
+        return torch.zeros(0, dtype=torch.bool, device=states.device)
     low, high = states.aminmax(dim=1)
     largest = torch.maximum(-low, high)
-    # Few hidden states ever come near: only theirs are sorted.
-    loud = torch.nonzero((largest > magnitude) & torch.isfinite(largest)).squeeze(1)
-    if len(loud):
-        sizes = states[loud].double().abs().sort(1).values
-        middle = sizes.shape[1] // 2
-        median = (sizes[:, middle] + sizes[:, ~middle]) / 2
-        found[loud] = sizes[:, -1] > ratio * median
+    found = (largest > magnitude) & torch.isfinite(largest)
+    # Most sites have no value that comes near: only for the others is the median needed.
+    if bool(found.any()):
+        counts = grid.fold_sign(count_cells(states.float()).cpu().numpy())
+        found &= largest.double() > ratio * float(grid.magnitude_quantiles(counts, 0.5))
     return found

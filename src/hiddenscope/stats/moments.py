@@ -48,6 +48,7 @@ class Moments(Accumulator):
             "min": np.full(full, np.inf),
             "max": np.full(full, -np.inf),
             "over": np.zeros(full, np.int64),
+            "over_rms": np.zeros(full, np.int64),
             "nonfinite": np.zeros(full, np.int64),
             "nonfinite_document": np.full(rows, NOWHERE),
         }
@@ -58,7 +59,7 @@ class Moments(Accumulator):
         for k in range(len(self.layout.strata)):
             if rows := batch.rows(k):
                 part["count"][:, k] = rows.finite.sum(1)
-                for key in ("mean", "m2", "m3", "m4", "over", "nonfinite"):
+                for key in ("mean", "m2", "m3", "m4", "over", "over_rms", "nonfinite"):
                     part[key][:, k] = rows.stack(key)
                 part["min"][:, k] = rows.stack("minimum")
                 part["max"][:, k] = rows.stack("maximum")
@@ -92,6 +93,16 @@ class Moments(Accumulator):
                     "long_name": "tokens with a magnitude of at least the threshold",
                     "units": "tokens",
                     "threshold": self.layout.outlier,
+                },
+            ),
+            "over_rms": (
+                dims,
+                a["over_rms"],
+                {
+                    "long_name": "tokens with a magnitude of at least the factor times the root "
+                    "mean square of their hidden state",
+                    "units": "tokens",
+                    "factor": self.layout.outlier_rms,
                 },
             ),
             "nonfinite": (
@@ -142,6 +153,7 @@ def _join(a: State, b: State) -> State:
         "min": np.minimum(a["min"], b["min"]),
         "max": np.maximum(a["max"], b["max"]),
         "over": a["over"] + b["over"],
+        "over_rms": a["over_rms"] + b["over_rms"],
         "nonfinite": a["nonfinite"] + b["nonfinite"],
         "nonfinite_document": np.minimum(a["nonfinite_document"], b["nonfinite_document"]),
     }

@@ -30,6 +30,9 @@ _LABELS = ("document", "window", "position", "token_id")
 class Sample(Accumulator):
     """States at every site of the start of one window, and of single tokens.
 
+    Rounded to bfloat16, which no figure can tell from the states themselves; the type is
+    float32, of whose bytes the low two are zero and vanish when a file is compressed.
+
     The passage is the start of the window with the smallest hash, so that "token index" reads
     as text. The single tokens are those with the smallest hash of (document digest, window,
     position): a property of the corpus, not of the order or the batches.
@@ -67,7 +70,7 @@ class Sample(Accumulator):
             return
         index = torch.from_numpy(new)
         states = [batch.states[s] for s in self.layout.sites]
-        picked = torch.stack([x[index.to(x.device)].float() for x in states], dim=1)
+        picked = torch.stack([x[index.to(x.device)].bfloat16().float() for x in states], dim=1)
         self.arrays = {
             "state": np.concatenate([self.arrays["state"][old], picked.cpu().numpy()]),
             **{key: array[keep] for key, array in joined.items()},
@@ -118,7 +121,11 @@ class Sample(Accumulator):
                 "state": (
                     ("site", "token", "channel"),
                     np.ascontiguousarray(a["state"][order].transpose(1, 0, 2)),
-                    {"long_name": "hidden state", "units": "activation"},
+                    {
+                        "long_name": "hidden state",
+                        "units": "activation",
+                        "precision": "rounded to bfloat16",
+                    },
                 ),
                 **{
                     key: ("token", a[key][order], {"long_name": name, "units": "1"})

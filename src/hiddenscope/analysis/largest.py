@@ -1,0 +1,83 @@
+"""The largest magnitudes: of each channel, and through depth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from hiddenscope import grid
+from hiddenscope.analysis.distribution import cell_counts
+from hiddenscope.analysis.token_tables import extremes
+from hiddenscope.analysis.views import group, site_names, strata_index
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def largest_by_channel(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:
+    """Return the largest magnitude of each channel at each site.
+
+    Returns
+    -------
+    DataFrame[site, channel]
+        NaN without tokens.
+    """
+    k = strata_index(stream, view)
+    data = group(stream, "moments")
+    low = np.asarray(data["min"].values)[:, k].min(1, initial=np.inf)
+    high = np.asarray(data["max"].values)[:, k].max(1, initial=-np.inf)
+    largest = np.maximum(-low, high)
+    largest = np.where(np.isinf(largest), np.nan, largest)
+    index = pd.Index(site_names(stream), name="site")
+    return pd.DataFrame(largest, index=index).rename_axis(columns="channel")
+
+
+STANDS_OUT = 3.0
+"""A channel stands out at a site where its largest magnitude is so many times the median one."""
+
+
+def standing_out(
+    stream: xr.DataTree, view: str = "rest", sites: list[str] | None = None
+) -> pd.Series[float]:
+    """Rank the channels whose largest magnitude stands out at some of the sites.
+
+    Returns
+    -------
+    Series[channel]
+        The largest magnitude over the median of all channels' largest magnitudes at the site,
+        the most over the sites, where it is at least `STANDS_OUT`; largest first.
+    """
+    table = largest_by_channel(stream, view)
+    values = table.loc[sites if sites is not None else list(table.index)]
+    values = values[values.notna().any(axis=1)]
+    ratio = values.div(values.median(axis=1).replace(0.0, np.nan), axis=0).max()
+    found = ratio[ratio >= STANDS_OUT]
+    return found.sort_values(ascending=False, kind="stable")
+
+
+def magnitudes(stream: xr.DataTree, view: str = "rest", top: int = 3) -> pd.DataFrame:
+    """Follow the largest magnitudes and the median magnitude through depth.
+
+    As the first figure of Sun et al. 2024, over all the tokens of a view.
+
+    Returns
+    -------
+    DataFrame[site]
+        ``top1`` … ``top3`` and ``median``, the median magnitude over tokens × channels.
+    """
+    names = site_names(stream)
+    table = extremes(stream, view)
+    counts = cell_counts(stream, view, names)
+    sizes = grid.fold_sign(counts)
+    rows = {}
+    for i, name in enumerate(names):
+        found = table.loc[table["site"] == name, "value"].abs().to_numpy(np.float64)[:top]
+        padded = np.concatenate([found, np.full(top - len(found), np.nan)])
+        # Read inside of a cell, a median of zeros would be above every value.
+        median = min(float(grid.magnitude_quantiles(sizes[i], 0.5)), *found[:1], np.inf)
+        rows[name] = [*padded, median]
+    columns = [*(f"top{i + 1}" for i in range(top)), "median"]
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    return frame.rename_axis(index="site")

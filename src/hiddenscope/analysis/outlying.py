@@ -1,0 +1,301 @@
+"""Massive activations and outlier channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from hiddenscope import grid
+from hiddenscope.analysis.distribution import cell_counts
+from hiddenscope.analysis.shares import loudest
+from hiddenscope.analysis.token_tables import extremes
+from hiddenscope.analysis.views import group, manifest, site_names, strata_index
+from hiddenscope.errors import ProfileError
+from hiddenscope.sites import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import xarray as xr
+    from numpy.typing import NDArray
+
+THRESHOLDS = {
+    # Sun et al. 2024, "Massive Activations in Large Language Models".
+    "massive": 100.0,
+    "massive_ratio": 1000.0,
+    # Dettmers et al. 2022, "LLM.int8()".
+    "outlier": 6.0,
+    "outlier_rms": 6.0,
+    "outlier_site_share": 0.25,
+    "outlier_token_share": 0.06,
+}
+"""What counts as an outlier, where a profile's manifest does not say otherwise."""
+
+RULES = {
+    "resid_post": "over_rms",
+    "resid_mid": "over_rms",
+    # What linear layers read: there the paper looked.
+    "attn_norm": "over",
+    "attn_mix": "over",
+    "cross_norm": "over",
+    "cross_mix": "over",
+    "mlp_norm": "over",
+    "mlp_act": "over",
+}
+"""Point → the count that its outlier channels are found by.
+
+On the residual stream, whose scale grows through the blocks, a value is held against the root
+mean square of its own hidden state; elsewhere against the paper's fixed magnitude.
+"""
+KEPT_OF_A_CHANNEL = 8
+"""How many values of one channel `extremes` keeps, at each site and of each stratum."""
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """Outliers by both criteria.
+
+    Attributes
+    ----------
+    massive : DataFrame
+        Massive activations (Sun et al. 2024), largest first, with token and place, among the
+        extremes that the profile keeps: a magnitude over 100 and over 1,000 times the median
+        magnitude of the site, ``site_median``, taken over all its tokens × channels whatever
+        the view. ``median`` is that of the token's own hidden state.
+    massive_channels : DataFrame[channel]
+        The same by channel, largest first: ``sites`` (how many), ``blocks`` (such as
+        ``2, 11–27``), ``values`` (most at one site), ``cut`` (whether there may be more than the
+        profile keeps), and of the largest its ``value``, ``site``, ``piece`` and ``position``.
+    thresholds : dict of str to float
+    notes : tuple of str
+        What the rules cannot say here, and why.
+    """
+
+    massive: pd.DataFrame
+    massive_channels: pd.DataFrame
+    thresholds: dict[str, float]
+    notes: tuple[str, ...]
+    _channels: pd.DataFrame | None
+
+    @property
+    def channels(self) -> pd.DataFrame:
+        """Outlier channels (Dettmers et al. 2022), those with the most variance first.
+
+        DataFrame[channel]: ``point`` (in a profile with several, each on its own), ``rule``
+        (`over_rms` or `over`, see `RULES`), ``sites``, ``site_share``, ``token_share`` (largest
+        over the blocks), ``first_block``, ``last_block`` (that meet the criterion), ``largest``
+        (signed value of the largest magnitude) and ``variance`` (as in `loudest`). A channel is
+        listed where at 25 % of the blocks or more, 6 % of the tokens or more are over the limit.
+        A massive value takes up most of the root mean square of its hidden state, so beside it
+        others in the same token do not reach theirs.
+
+        Raises
+        ------
+        ProfileError
+            The profile is of an older schema, without the counts that the rule needs.
+        """
+        if self._channels is None:
+            raise ProfileError(self.notes[-1])
+        return self._channels
+
+
+def outliers(stream: xr.DataTree, view: str = "rest") -> Outliers:
+    """Find outliers by both criteria, with the thresholds that the profile was made with.
+
+    Returns
+    -------
+    Outliers
+
+    Raises
+    ------
+    ViewError
+        The view is unknown.
+    """
+    thresholds = THRESHOLDS | manifest(stream).get("thresholds", {})
+    found = massive(stream, view, thresholds)
+    table, notes = outlier_channels(stream, view, thresholds)
+    return Outliers(found, _by_channel(found), thresholds, notes, table)
+
+
+def site_medians(stream: xr.DataTree) -> pd.Series[float]:
+    """Return the median magnitude of each site over all counted tokens × channels."""
+    names = site_names(stream)
+    counts = grid.fold_sign(cell_counts(stream, "all", names))
+    medians = [float(grid.magnitude_quantiles(c, 0.5)) for c in counts]
+    return pd.Series(medians, index=pd.Index(names, name="site"))
+
+
+def massive(stream: xr.DataTree, view: str, thresholds: dict[str, float]) -> pd.DataFrame:
+    """List the massive activations among the extremes of a view, as in `Outliers`."""
+    table = extremes(stream, view)
+    medians = site_medians(stream).reindex(table["site"]).to_numpy()
+    table.insert(list(table.columns).index("median") + 1, "site_median", medians)
+    magnitude = table["value"].abs().astype(np.float64)
+    far = (magnitude > thresholds["massive"]) & (magnitude > thresholds["massive_ratio"] * medians)
+    return table[far].reset_index(drop=True)
+
+
+def _by_channel(found: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for channel, part in found.groupby("channel", sort=False):
+        blocks = [b for b in (Site(s).block for s in part["site"]) if b is not None]
+        kept = part.groupby(["site", "stratum"]).size()
+        top = part.iloc[0]
+        rows.append(
+            {
+                "channel": channel,
+                "sites": part["site"].nunique(),
+                "blocks": _ranges(sorted(set(blocks))),
+                "values": int(part.groupby("site").size().max()),
+                "cut": bool((kept >= KEPT_OF_A_CHANNEL).any()),
+                **{key: top[key] for key in ("value", "site", "piece", "position")},
+            }
+        )
+    columns = ["channel", "sites", "blocks", "values", "cut", "value", "site", "piece", "position"]
+    return pd.DataFrame(rows, columns=columns).set_index("channel")
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Write ascending numbers as ranges: ``2, 11–27``."""
+    runs: list[list[int]] = []
+    for n in numbers:
+        if runs and n == runs[-1][-1] + 1:
+            runs[-1].append(n)
+        else:
+            runs.append([n])
+    return ", ".join(f"{r[0]}–{r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)
+
+
+def outlier_channels(
+    stream: xr.DataTree, view: str, thresholds: dict[str, float]
+) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
+    """Find outlier channels at each point that has a rule, as in `Outliers.channels`.
+
+    Returns
+    -------
+    DataFrame or None
+        None where the profile lacks a count that its points need.
+    tuple of str
+        What cannot be said, and why.
+    """
+    data = group(stream, "moments")
+    channels = data.sizes["channel"]
+    notes: list[str] = []
+    tables = []
+    for point, at in _points(stream).items():
+        rule = RULES.get(point, "over_rms")
+        if rule not in data:
+            notes.append(
+                f"this profile is of schema {stream.root.attrs['schema_version']} and lacks "
+                f"{rule!r}, the counts that outlier channels of the residual stream are found by: "
+                "measure again with `hiddenscope profile`"
+            )
+            return None, tuple(notes)
+        if rule == "over_rms" and channels <= thresholds["outlier_rms"] ** 2:
+            needed = int(thresholds["outlier_rms"] ** 2) + 1
+            notes.append(
+                f"of {channels} channels none can reach {thresholds['outlier_rms']:g} times the "
+                f"root mean square of them all: under {needed} the rule of outlier channels "
+                "cannot speak"
+            )
+        table = _meeting(stream, view, thresholds, at, rule)
+        tables.append(table.assign(point=point, rule=rule))
+    return pd.concat(tables).sort_values("variance", ascending=False, kind="stable"), tuple(notes)
+
+
+def _points(stream: xr.DataTree) -> dict[str, NDArray[np.int64]]:
+    """Return the sites of each point that has a rule, all sites where none has."""
+    names = site_names(stream)
+    points = [Site(n).point or "" for n in names]
+    held = {p: np.flatnonzero([q == p for q in points]) for p in RULES if p in points}
+    return held or {"": np.arange(len(names))}
+
+
+def _meeting(
+    stream: xr.DataTree,
+    view: str,
+    thresholds: dict[str, float],
+    at: NDArray[np.int64],
+    rule: str,
+) -> pd.DataFrame:
+    """Return the channels that are over the limit for enough tokens at enough of some sites."""
+    blocks = np.array([-1 if (b := Site(site_names(stream)[i]).block) is None else b for i in at])
+    k = strata_index(stream, view)
+    data = group(stream, "moments")
+    held = {
+        key: np.asarray(data[key].values)[np.ix_(at, k)] for key in (rule, "count", "min", "max")
+    }
+    low, high = held["min"].min((0, 1), initial=np.inf), held["max"].max((0, 1), initial=-np.inf)
+    over, count = held[rule].sum(1), held["count"].sum(1)
+    token_share = over / np.maximum(count, 1)[:, None]
+    meets = (token_share >= thresholds["outlier_token_share"]) & (over > 0)
+    site_share = meets.mean(0)
+    found = np.flatnonzero((site_share >= thresholds["outlier_site_share"]) & meets.any(0))
+    return pd.DataFrame(
+        {
+            "sites": meets[:, found].sum(0),
+            "site_share": site_share[found],
+            "token_share": token_share[:, found].max(0),
+            "first_block": [int(blocks[meets[:, c]].min()) for c in found],
+            "last_block": [int(blocks[meets[:, c]].max()) for c in found],
+            "largest": np.where(-low[found] > high[found], low[found], high[found]),
+            "variance": loudest(stream, view)["variance"].reindex(found).to_numpy(),
+        },
+        index=pd.Index(found, name="channel"),
+    )
+
+
+def massive_words(found: Outliers, most: int = 3) -> str:
+    """Say in a sentence which massive activations there are."""
+    limits = found.thresholds
+    rule = (
+        f"over {limits['massive']:g} and {limits['massive_ratio']:,g} × the median magnitude of "
+        "the site"
+    )
+    table = found.massive_channels
+    if table.empty:
+        return f"no massive activations ({rule})"
+    named = [_massive_channel(int(str(c)), row) for c, row in table.iloc[:most].iterrows()]
+    more = f"; and {len(table) - most} more channels" if len(table) > most else ""
+    return f"massive activations ({rule}): {'; '.join(named)}{more}"
+
+
+def _massive_channel(channel: int, row: pd.Series[str]) -> str:
+    blocks = row["blocks"]
+    where = f"block{'s' * (not blocks.isdigit())} {blocks}" if blocks else Site(row["site"]).label
+    count = int(row["values"])
+    many = f"at least {count} values" if row["cut"] else f"{count} value{'s' * (count > 1)}"
+    largest = f"{float(row['value']):,.0f}".replace("-", "−")
+    token = f" at {row['piece']!r}" if row["piece"] else ""
+    return f"channel {channel} in {where}, {many} at a site, up to {largest}{token}"
+
+
+def channel_words(found: Outliers, most: int = 8) -> str:
+    """Say in a sentence which outlier channels there are, by which rule."""
+    if found.notes:
+        return found.notes[-1]
+    table, limits = found.channels, found.thresholds
+    rules = {
+        "over_rms": f"|a| ≥ {limits['outlier_rms']:g} × the root mean square of its hidden state",
+        "over": f"|a| ≥ {limits['outlier']:g}",
+    }
+    often = (
+        f"for {limits['outlier_token_share']:.0%} of tokens at "
+        f"{limits['outlier_site_share']:.0%} of blocks"
+    )
+    parts = []
+    for (point, rule), part in table.groupby(["point", "rule"], sort=False):
+        named = f"{_list(part.index.tolist(), most)} at {point}"
+        parts.append(f"{named} ({rules[str(rule)]} {often})".replace(" at resid_post", ""))
+    if not parts:
+        return f"no outlier channels ({rules['over_rms']} {often})"
+    total = len(table)
+    return f"{total} outlier channel{'s' * (total != 1)}: {'; '.join(parts)}"
+
+
+def _list(channels: Sequence[int], most: int) -> str:
+    more = f" and {len(channels) - most} more" if len(channels) > most else ""
+    return ", ".join(str(c) for c in channels[:most]) + more
