@@ -155,6 +155,9 @@ class TestWindows:
         assert corpus.special_ids(tokenizer) == {tokenizer.eos_token_id}
         bert.add_special_tokens({"additional_special_tokens": ["[NEW]"]})
         assert len(corpus.special_ids(bert)) == 5
+        # SmolLM calls the token between its documents UNK, as no bytes are unknown to it.
+        bert.add_special_tokens({"unk_token": "<|endoftext|>"})
+        assert corpus.special_ids(bert) >= {bert.unk_token_id}
 
     def test_a_limit_cuts_the_last_window(self, tokenizer: PreTrainedTokenizerBase) -> None:
         windower = corpus.Windower(tokenizer, 8)

@@ -28,7 +28,8 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     flagged = set(tokenizer.all_special_ids) | added
     unknown = tokenizer.unk_token_id
-    if unknown is not None:
+    # Some call a token of another name UNK, such as <|endoftext|>, as no text needs a real one.
+    if unknown is not None and "unk" in tokenizer.unk_token.lower():
         roles = ("bos", "eos", "sep", "pad", "cls", "mask")
         if unknown not in {getattr(tokenizer, f"{role}_token_id", None) for role in roles}:
             flagged.discard(unknown)
