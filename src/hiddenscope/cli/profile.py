@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 def command(
     model: Annotated[
-        str, typer.Argument(help="'demo', a local folder, or a name on the Hugging Face hub.")
+        str,
+        typer.Argument(help="'demo', a local folder, a .gguf file, or a name on the hub."),
     ] = "demo",
     sources: Annotated[
         list[str] | None,

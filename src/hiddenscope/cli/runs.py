@@ -73,7 +73,9 @@ def folder_for(output: Path | None, model: str, *, force: bool) -> Iterator[Path
 
 def _claim(model: str) -> Path:
     """Make the next free folder; that it was made by us is what makes it ours."""
-    stem = re.sub(r"[^\w.-]+", "-", Path(model).name)[:60].strip("-.") or "run"
+    stem = (
+        re.sub(r"[^\w.-]+", "-", Path(model).name.removesuffix(".gguf"))[:60].strip("-.") or "run"
+    )
     taken = [
         int(m[1])
         for p in RUNS.glob(f"{stem}-*")

@@ -13,6 +13,7 @@ from hiddenscope.errors import ModelError
 from hiddenscope.models.loaded import quantisation, quantisation_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
@@ -91,15 +92,18 @@ def check_loaded(name: str, model: Any, info: dict[str, Any]) -> None:
     # A pooler stands behind the last block and is often left out of a checkpoint.
     missing = sorted(k for k in info["missing_keys"] if "pooler" not in k)
     mismatched = sorted(k[0] for k in info["mismatched_keys"])
-    broken = missing or mismatched
-    if broken:
-        what = "lacks" if missing else "has other shapes for"
-        shown = ", ".join(broken[:3]) + (f" and {len(broken) - 3} more" if len(broken) > 3 else "")
-        msg = (
-            f"the checkpoint of {name!r} {what} weights that the model needs ({shown}): they "
-            "would be random, so nothing is measured; check config.json against the weights"
-        )
-        raise ModelError(msg)
+    if missing or mismatched:
+        raise lacks(name, missing or mismatched, "lacks" if missing else "has other shapes for")
+
+
+def lacks(name: str, weights: Sequence[str], what: str = "lacks") -> ModelError:
+    """Return the error for a checkpoint that does not hold all that the model needs."""
+    more = f" and {len(weights) - 3} more" if len(weights) > 3 else ""
+    return ModelError(
+        f"the checkpoint of {name!r} {what} weights that the model needs "
+        f"({', '.join(weights[:3])}{more}): they would be random, so nothing is measured; check "
+        "its configuration against the weights"
+    )
 
 
 def digest(folder: Path) -> str:

@@ -95,8 +95,8 @@ def at(revision: str | None) -> str:
 def not_loaded(what: str, reason: str) -> ModelError:
     """Return the error for a model that is not to be had."""
     return ModelError(
-        f"cannot load the model {what}: {reason} (expected 'demo', a local folder, or a name "
-        "on the Hugging Face hub that can be reached or is cached)"
+        f"cannot load the model {what}: {reason} (expected 'demo', a local folder, a "
+        "GGUF file, or a name on the Hugging Face hub that can be reached or is cached)"
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import warnings
-from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,17 +11,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import is_accelerate_available
-from transformers.utils import logging as transformers_logging
 
 from hiddenscope.errors import HiddenscopeWarning, ModelError
-from hiddenscope.models import checkpoint, hub, memory
+from hiddenscope.models import checkpoint, gguf_file, hub, memory
 from hiddenscope.models.adopting import adopt
 from hiddenscope.models.context import context_length
+from hiddenscope.models.guard import attempt, quiet
 from hiddenscope.models.loaded import LoadedModel, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from transformers import PreTrainedConfig
 
 __all__ = ["DEMO", "DTYPES", "LoadedModel", "adopt", "context_length", "describe", "load"]
@@ -47,9 +44,9 @@ def load(
     Parameters
     ----------
     name : str
-        ``demo``, a folder in Hugging Face format, or the name of a model on the hub.
+        ``demo``, a folder in Hugging Face format, a GGUF file, or the name of a model on the hub.
     dtype : {'float32', 'bfloat16', 'float16'}, optional
-        By default as the model's configuration says.
+        By default as the model's configuration says; float32 for a GGUF file.
     device : str
         Any device that torch knows (``cpu``, ``cuda``, ``cuda:1``, ``mps``), or ``auto``: the
         first of ``cuda``, ``mps`` and ``cpu`` that is there.
@@ -69,7 +66,8 @@ def load(
     ModelError
         The model or its revision does not exist or cannot be reached, has no tokenizer or no
         safetensors weights, lacks some weights, does not fit into memory, needs code or packages
-        that are not there, or `dtype`, `device` or `device_map` cannot be used.
+        that are not there, is a GGUF file that is damaged or that transformers cannot read, or
+        `dtype`, `device` or `device_map` cannot be used.
 
     Warns
     -----
@@ -80,6 +78,10 @@ def load(
         msg = f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}"
         raise ModelError(msg)
     device = _device(device, device_map)
+    if name != DEMO and (gguf := gguf_file.find(name)):
+        _check_revision(name, revision)
+        precision = DTYPES[dtype] if dtype else None
+        return gguf_file.load(name, gguf, dtype=precision, device=device, device_map=device_map)
     folder = _local_folder(name)
     # Where the hub cannot be asked, what is cached is all there is.
     where: dict[str, Any] = {}
@@ -90,14 +92,14 @@ def load(
         _check_revision(name, revision)
         checkpoint.check_folder(name, folder)
     source, what = str(folder) if folder else name, f"{name!r}{hub.at(revision)}"
-    with _quiet():
-        owners = _attempt(what, hub.owners_of_code, source, where) if trust_remote_code else []
+    with quiet():
+        owners = attempt(what, hub.owners_of_code, source, where) if trust_remote_code else []
         _warn_of_code(name, owners)
         code = {"trust_remote_code": trust_remote_code, **where}
-        config = _attempt(what, AutoConfig.from_pretrained, source, **code)
-        tokenizer = _attempt(what, AutoTokenizer.from_pretrained, source, **code)
+        config = attempt(what, AutoConfig.from_pretrained, source, **code)
+        tokenizer = attempt(what, AutoTokenizer.from_pretrained, source, **code)
         checkpoint.check_tokenizer(name, tokenizer)
-        method = _attempt(what, checkpoint.check_quantisation, name, config)
+        method = attempt(what, checkpoint.check_quantisation, name, config)
         what += f", quantised with {method}" if method else ""
         if device_map is None:
             _check_memory(name, folder, where, _target(dtype, config, method), device)
@@ -105,7 +107,7 @@ def load(
             if method and is_accelerate_available():
                 device_map = {"": device}
         kind = _kind(config, owners)
-        model, info = _attempt(
+        model, info = attempt(
             what,
             kind.from_pretrained,
             source,
@@ -121,7 +123,7 @@ def load(
     checkpoint.check_loaded(name, model, info)
     model.eval().requires_grad_(False)
     if device_map is None:
-        _attempt(what, model.to, device)
+        attempt(what, model.to, device)
     files_at = folder or hub.snapshot(name, where["revision"])
     identity = {
         "id": name,
@@ -178,7 +180,7 @@ def _check_device_map(device: str, device_map: str | dict[str, Any]) -> None:
 
 def _check_revision(name: str, revision: str | None) -> None:
     if revision is not None:
-        kind = "the embedded model" if name == DEMO else "a folder"
+        kind = "the embedded model" if name == DEMO else "a folder or file"
         msg = (
             f"{name!r} is {kind}, which has no revisions: leave revision {revision!r} out, or "
             "name a model on the hub"
@@ -244,40 +246,3 @@ def _local_folder(name: str) -> Path | None:
         msg = f"there is no model folder {name!r}: check the path, or use 'demo'"
         raise ModelError(msg)
     return None
-
-
-def _attempt(what: str, load_part: Any, *args: Any, **kwargs: Any) -> Any:
-    try:
-        return load_part(*args, **kwargs)
-    except ModelError:
-        raise
-    except Exception as error:
-        # Whatever a broken file or configuration makes transformers raise is the input's fault.
-        said = " ".join(str(error).split()) or type(error).__name__
-        reason = said if len(said) <= 300 else said[:300] + "…"
-        if isinstance(error, ImportError):
-            msg = f"cannot load the model {what}: a package is missing: {reason}"
-            raise ModelError(msg) from error
-        if "trust_remote_code" in said:
-            msg = (
-                f"cannot load the model {what}: it comes with code of its own, which is not run "
-                "unless asked for; read that code, then say --trust-remote-code "
-                "(trust_remote_code=True)"
-            )
-            raise ModelError(msg) from error
-        raise hub.not_loaded(what, reason) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' own loading bars and reports off the terminal."""
-    level = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity(transformers_logging.CRITICAL)
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()

@@ -44,6 +44,7 @@ def audit(
         found.append(_check_attended(recorder, where))
     first = next(iter(streams.values()))
     found += _check_padding(structure, first)
+    found += _check_gguf(manifest["model"])
     if tokenizer is not None:
         found += _check_bos(first, tokenizer, manifest["corpus"])
     found.append(_note_tokens(first, manifest["corpus"]))
@@ -85,6 +86,31 @@ def _check_padding(structure: Structure, recorder: StreamRecorder) -> list[Check
             )
             detail = f"padding on the {side} changes this model's states by {shift:.0%}: {why}"
         checks.append(Check(f"{side} padding", passed, detail, value=shift))
+    return checks
+
+
+def _check_gguf(model: Mapping[str, Any]) -> list[Check]:
+    """Tell what a GGUF file says and the model or its tokenizer was made without."""
+    if model.get("source") != "gguf":
+        return []
+    left_out = model["left_out"]
+    detail = f"all weights of {model['file']} are loaded, from {model['quantisation']}"
+    if left_out:
+        detail = (
+            f"{', '.join(left_out)} of {model['file']} could not be loaded by transformers: the "
+            "states are not those of the whole model"
+        )
+    checks = [Check("GGUF", not left_out, detail)]
+    # Known of the file's own tokenizer; the user may have given another.
+    if (known := model.get("tokenizer_known")) is not None:
+        rule = f"the file's rule for splitting text, {model['tokenizer_pre']!r},"
+        detail = f"{rule} is followed"
+        if not known:
+            detail = (
+                f"{rule} may not be followed by transformers: tokens may be others than in "
+                "training; pass the original one, profile(model, tokenizer=...), to be sure"
+            )
+        checks.append(Check("tokenizer", known, detail, "warning"))
     return checks
 
 

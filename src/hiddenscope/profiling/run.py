@@ -86,8 +86,8 @@ def profile(
     Parameters
     ----------
     model : str or PreTrainedModel
-        ``demo``, a local folder, a name on the Hugging Face hub, or a loaded model (then with
-        `tokenizer`).
+        ``demo``, a local folder, a GGUF file, a name on the Hugging Face hub, or a loaded model
+        (then with `tokenizer`).
     sources : str or sequence of str
         ``sample:NAME``, files, folders, ``.jsonl`` files, ``-``; ``sample:mixed`` where there
         is no `text` either.
@@ -285,7 +285,11 @@ def _load(
 ) -> LoadedModel:
     if isinstance(model, str):
         loaded = load(model, **options)
-        return loaded if tokenizer is None else replace(loaded, tokenizer=tokenizer)
+        if tokenizer is None:
+            return loaded
+        # What the loader says of the model's own tokenizer does not hold for another.
+        kept = {k: v for k, v in loaded.identity.items() if not k.startswith("tokenizer_")}
+        return replace(loaded, tokenizer=tokenizer, identity=kept)
     usual = {"dtype": None, "device": "cpu", "revision": None, "device_map": None}
     given = [key for key, value in options.items() if value != usual.get(key, False)]
     if given:
