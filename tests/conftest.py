@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 
 # Nothing here may reach for a network; set before transformers is imported.
@@ -14,10 +15,13 @@ import pytest
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from hiddenscope.models import LoadedModel
     from hiddenscope.profiles import Profile
+
+    Run = Callable[..., tuple[int, str, str]]
 
 TEXT = (
     "The river had risen in the night. When the miller opened his door he saw water where the "
@@ -50,3 +54,27 @@ def demo_profile(demo: LoadedModel) -> Profile:
 def profile_file(demo_profile: Profile, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same profile as a file; tests must not write to it."""
     return demo_profile.save(tmp_path_factory.mktemp("profile") / "profile.nc")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in an empty folder, as the console script does."""
+    from hiddenscope.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def call(*arguments: object, stdin: bytes | None = None) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["hiddenscope", *map(str, arguments)])
+        if stdin is not None:
+            monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        capfd.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call

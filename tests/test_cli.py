@@ -22,34 +22,11 @@ from conftest import TEXT
 from safetensors.torch import load_file, save_file
 
 import hiddenscope as hs
-from hiddenscope.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line in an empty folder, as the console script does."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def call(*arguments: object, stdin: bytes | None = None) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["hiddenscope", *map(str, arguments)])
-        if stdin is not None:
-            monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as stopped:
-            code = int(stopped.code or 0)
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
+    from conftest import Run
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -39,13 +39,14 @@ def attempt(what: str, load_part: Any, *args: Any, **kwargs: Any) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers' own loading bars and reports off the terminal."""
+    """Keep transformers' own loading bars, reports and questions off the terminal."""
     level = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(transformers_logging.CRITICAL)
     transformers_logging.disable_progress_bar()
     try:
-        yield
+        with hub.never_prompt():
+            yield
     finally:
         transformers_logging.set_verbosity(level)
         if bars:

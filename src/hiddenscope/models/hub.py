@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, dynamic_module_utils
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from hiddenscope.errors import ModelError
@@ -85,6 +86,21 @@ def owners_of_code(source: str, where: dict[str, Any]) -> list[str]:
     # "owner/name--module.Class" where the code stands in a repository of its own.
     names = (ref.split("--")[0] if "--" in ref else source for m in maps for ref in _references(m))
     return sorted(set(names))
+
+
+@contextmanager
+def never_prompt() -> Iterator[None]:
+    """Let transformers refuse a model's own code where it would ask on standard input.
+
+    ``trust_remote_code=False`` reaches the model alone: the parts of a composite model are made
+    without it, and a corpus on standard input would answer the question that follows.
+    """
+    seconds = dynamic_module_utils.TIME_OUT_REMOTE_CODE
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
+    try:
+        yield
+    finally:
+        dynamic_module_utils.TIME_OUT_REMOTE_CODE = seconds
 
 
 def at(revision: str | None) -> str:
