@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from conftest import Run
 
 
+KINDS = ("histogram", "ridge", "depth", "scatter", "covariance", "r2", "wing", "outliers")
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
@@ -40,8 +44,7 @@ class TestProfile:
         code, out, _ = run("profile", "demo", "sample:article", "-o", "out")
         assert code == 0
         assert re.search(r"measured \d+ tokens in [\d.]+ s, [\d,]+ tokens/s", out)
-        kinds = ["histogram", "ridge", "depth", "scatter", "covariance", "r2", "wing", "outliers"]
-        expected = ["out/profile.nc", *(f"out/figures/{kind}.png" for kind in kinds)]
+        expected = ["out/profile.nc", *(f"out/figures/{kind}.png" for kind in KINDS)]
         assert out.split()[-9:] == expected
         assert all((tmp_path / path).stat().st_size for path in expected)
         assert max(map(len, out.splitlines())) <= 80
@@ -346,6 +349,122 @@ class TestPlot:
         assert code == 2
         assert says in err
         assert not list(tmp_path.iterdir())
+
+
+class Broken(io.RawIOBase):
+    """A standard output that takes nothing; it notes what there was when it was first tried."""
+
+    def __init__(self, error: OSError, folder: Path) -> None:
+        self.error, self.folder = error, folder
+        self.there: list[str] | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        if self.there is None:
+            self.there = sorted(contents(self.folder))
+        raise self.error
+
+
+CLOSED, FULL = BrokenPipeError(errno.EPIPE, "closed"), OSError(errno.ENOSPC, "no space left")
+
+
+class TestLostOutput:
+    @pytest.mark.parametrize(
+        ("error", "expected", "options"),
+        [(CLOSED, 0, ()), (FULL, 2, ("--no-figures",))],
+        ids=["pipe", "disk"],
+    )
+    def test_all_is_written_before_a_word_is_printed(
+        self,
+        run: Run,
+        monkeypatch: pytest.MonkeyPatch,
+        error: OSError,
+        expected: int,
+        options: tuple[str, ...],
+    ) -> None:
+        raw = Broken(error, Path("out"))
+        with io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8") as stdout:
+            monkeypatch.setattr("sys.stdout", stdout)
+            code, _, err = run("profile", "demo", "-t", TEXT, "-o", "out", *options)
+            monkeypatch.undo()
+        assert code == expected
+        assert ("cannot write to standard output (no space left)" in err) == (expected == 2)
+        assert "Traceback" not in err
+        kinds = () if options else KINDS
+        whole = sorted(["out/profile.nc", *(f"out/figures/{kind}.png" for kind in kinds)])
+        assert raw.there == whole
+
+    @pytest.mark.parametrize("command", [["show", "--format", "json"], ["show"], ["--help"]])
+    def test_what_is_printed_alone_is_missed(
+        self, run: Run, profile_file: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+    ) -> None:
+        command = command + [str(profile_file)] * (command[0] == "show")
+        for error, expected in ((FULL, 2), (CLOSED, 0)):
+            raw = Broken(error, Path())
+            with monkeypatch.context() as patch:
+                patch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="utf-8"))
+                code, _, err = run(*command)
+            assert code == expected
+            assert raw.there is not None
+            assert ("standard output" in err) == (expected == 2)
+
+    def test_a_standard_output_or_error_that_is_not_there(
+        self, run: Run, profile_file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.stdout", None)
+            assert run("show", profile_file)[0] == 0
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.stderr", io.TextIOWrapper(Broken(FULL, Path())))
+            assert run("show", "missing.nc")[0] == 2
+
+    def test_a_real_pipe_whose_reader_leaves(self, profile_file: Path) -> None:
+        show = [sys.executable, "-m", "hiddenscope", "show", str(profile_file)]
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(show, stdout=writer, stderr=subprocess.PIPE, check=False)
+        os.close(writer)
+        assert done.returncode == 0
+        assert b"Error" not in done.stderr
+
+
+def test_a_row_that_fails_is_named_and_nothing_is_left(run: Run, tmp_path: Path) -> None:
+    rows = [json.dumps({"text": f"The river rose by {n} feet."}) for n in range(400)]
+    Path("rows.jsonl").write_text("\n".join([*rows, '{"text": 7}']), "utf-8")
+    before = contents(tmp_path)
+    code, _, err = run("profile", "demo", "rows.jsonl")
+    assert code == 2
+    assert "rows.jsonl:401" in err
+    assert contents(tmp_path) == before
+    assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_a_terminal_without_unicode_gets_words_and_no_small_histograms(
+    run: Run, profile_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = hs.open(profile_file)
+    checks = [
+        {"name": "good", "passed": True, "detail": "× holds", "level": "check"},
+        {"name": "bad", "passed": False, "detail": "σ does not", "level": "check"},
+    ]
+    p.dataset.attrs["checks"] = json.dumps(checks)
+    p.save("plain.nc")
+    lines = {}
+    for encoding in ("utf-8", "ascii"):
+        raw = io.BytesIO()
+        stdout = io.TextIOWrapper(raw, encoding=encoding)
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.stdout", stdout)
+            assert run("show", "plain.nc")[0] == 0
+        lines[encoding] = raw.getvalue().decode(encoding).splitlines()
+    assert lines["utf-8"][-2:] == ["✓ good: × holds", "✗ bad: σ does not"]
+    assert lines["ascii"][-2:] == ["ok good: x holds", "FAIL bad: sigma does not"]
+    assert "log density" in "".join(lines["utf-8"])
+    assert "log density" not in "".join(lines["ascii"])
+    assert not any("?" in line for line in lines["ascii"])
+    assert len(lines["ascii"]) == len(lines["utf-8"])
 
 
 def test_version_help_and_module(run: Run) -> None:

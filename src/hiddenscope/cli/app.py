@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from hiddenscope import __version__
-from hiddenscope.cli import plot, profile, show, sites
+from hiddenscope.cli import plot, profile, show, sites, streams
 from hiddenscope.cli.runs import INTERRUPTED, Interrupted
 from hiddenscope.errors import HiddenscopeError
+
+ERROR = 2
 
 app = typer.Typer(
     name="hiddenscope",
@@ -44,24 +46,35 @@ def _root(
 
 def main() -> None:
     """Run the command line; our own errors end it in one line and exit code 2."""
-    # Token text may hold any character; what a terminal cannot show is replaced, never fatal.
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
     # A run that is ended by the system cleans up as one that is ended by hand.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    with streams.guarded() as guard:
+        code = _run()
+        failure = guard.failure()
+        if failure is not None:
+            _say_error(f"cannot write to standard output ({failure}): files are not affected")
+            code = code or ERROR
+    raise SystemExit(code)
+
+
+def _run() -> int | str | None:
     try:
         app()
     except HiddenscopeError as error:
-        typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
-        typer.echo(str(error), err=True)
-        raise SystemExit(2) from None
+        _say_error(str(error))
+        return ERROR
     except (KeyboardInterrupt, SystemExit) as stopped:
         # typer turns Ctrl-C into its exit code without a word.
         if isinstance(stopped, SystemExit) and stopped.code != INTERRUPTED:
-            raise
+            return stopped.code
         message = "interrupted: no result was written"
         if isinstance(stopped, Interrupted):
             message = stopped.message
         typer.echo(message, err=True)
-        raise SystemExit(INTERRUPTED) from None
+        return INTERRUPTED
+    return None
+
+
+def _say_error(message: str) -> None:
+    typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
+    typer.echo(message, err=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hiddenscope.cli import runs
+from hiddenscope.cli import runs, streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,12 +122,13 @@ def command(
 
     strata.select(view)
     console = Console(highlight=False)
+    progress = _Progress(console)
     with runs.folder_for(output, model, force=force) as folder:
         from hiddenscope.profiling import profile
         from hiddenscope.sites import check_patterns
 
         check_patterns(sites)
-        with warnings.catch_warnings(), _progress(console) as progress:
+        with warnings.catch_warnings(), progress as step:
             # The table of checks shows them, with more room.
             warnings.simplefilter("ignore", HiddenscopeWarning)
             made = profile(
@@ -153,41 +154,45 @@ def command(
                 outlier_rms=outlier_rms,
                 massive=massive,
                 massive_ratio=massive_ratio,
-                progress=progress,
+                progress=step,
             )
         written = [made.save(folder / runs.PROFILE)]
     from hiddenscope.cli.show import print_profile
 
+    # All that there is to write is written before the first word of it is printed.
     try:
         runs.remove_figures(folder / "figures")
+        drawn, refused = _draw(made, view, folder / "figures") if figures else ([], [])
+        console.print(progress.summary)
         print_profile(made, view, console)
-        if figures:
-            written += _draw(made, view, folder / "figures", console)
     except KeyboardInterrupt:
         message = f"interrupted: {written[0]} is written, its figures are not complete"
         raise runs.Interrupted(message) from None
+    for reason in refused:
+        console.print(reason, style="yellow", markup=False)
     console.print()
-    for path in written:
+    for path in written + drawn:
         console.print(str(path), soft_wrap=True, markup=False)
 
 
-def _draw(made: Profile, view: str, folder: Path, console: Console) -> list[Path]:
+def _draw(made: Profile, view: str, folder: Path) -> tuple[list[Path], list[str]]:
+    """Write every figure; return their files, and why there is none of some."""
     from hiddenscope import figures
     from hiddenscope.errors import FigureError
 
-    written = []
+    drawn, refused = [], []
     for kind in figures.KINDS:
         try:
             figure = figures.draw(kind, made.dataset, view=view)
         except FigureError as error:
-            console.print(f"no figure {kind}: {error}", style="yellow", markup=False)
+            refused.append(f"no figure {kind}: {error}")
             continue
-        written.append(figures.save(figure, folder / f"{kind}.png"))
-    return written
+        drawn.append(figures.save(figure, folder / f"{kind}.png"))
+    return drawn, refused
 
 
-class _progress:  # noqa: N801 - used as a context manager
-    """A bar on a terminal, plain lines elsewhere; one line at the end in either case."""
+class _Progress:
+    """A bar on a terminal, plain lines elsewhere; `summary` at the end in either case."""
 
     EVERY_S = 10.0
 
@@ -196,13 +201,14 @@ class _progress:  # noqa: N801 - used as a context manager
         self.bar: RichProgress | None = None
         self.start = self.last = time.monotonic()
         self.tokens = 0
+        self.summary = ""
 
     def __enter__(self) -> Callable[[Progress], None]:
         if self.console.is_terminal:
             from rich import progress as rp
 
             self.bar = rp.Progress(
-                rp.SpinnerColumn(),
+                rp.SpinnerColumn("dots" if streams.can_show("⠋") else "line"),
                 rp.TextColumn("{task.description}"),
                 rp.BarColumn(),
                 rp.TextColumn("{task.fields[rate]}"),
@@ -218,7 +224,7 @@ class _progress:  # noqa: N801 - used as a context manager
         if self.bar is not None:
             self.bar.stop()
         if kind is None:
-            self.console.print(f"measured {self._state(time.monotonic())}")
+            self.summary = f"measured {self._state(time.monotonic())}"
 
     def _state(self, now: float) -> str:
         seconds = now - self.start

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hiddenscope.cli import runs
+from hiddenscope.cli import runs, streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,6 +134,7 @@ def print_checks(made: Profile, console: Console) -> None:
             mark, style = ("·", "dim")
         elif check["level"] == "warning" and not check["passed"]:
             mark, style = ("!", "yellow")
+        mark = streams.shown(mark)
         console.print(f"[{style}]{mark}[/] {escape(check['name'])}: {escape(check['detail'])}")
 
 
@@ -159,7 +160,10 @@ def _table(made: Profile, view: str, sites: str | None) -> Table:
     table.add_column("site", no_wrap=True, vertical="bottom")
     for column in ("HF", "tokens", "std", "min", "max", "excess\nkurtosis"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("log density\n−max … +max", no_wrap=True)
+    # The small histograms are drawn in characters that not every terminal has.
+    drawn = streams.can_show(_BARS)
+    if drawn:
+        table.add_column("log density\n−max … +max", no_wrap=True)
     chosen = (
         analysis.trunk_sites(made.stream)
         if sites is None
@@ -171,7 +175,7 @@ def _table(made: Profile, view: str, sites: str | None) -> Table:
             "–" if row["hf_index"] < 0 else f"{int(row['hf_index'])}",
             _count(int(row["tokens"])),
             *(_number(row[c]) for c in ("std", "min", "max", "excess_kurtosis")),
-            _spark(made, str(site), view, row["min"], row["max"]),
+            *([_spark(made, str(site), view, row["min"], row["max"])] if drawn else []),
         )
     return table
 
