@@ -77,14 +77,18 @@ class TestProfile:
     def test_standard_input_a_folder_and_jsonl_are_read(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "texts").mkdir()
         (tmp_path / "texts" / "a.txt").write_text(TEXT, "utf-8")
+        (tmp_path / "texts" / "b.png").touch()
         (tmp_path / "rows.jsonl").write_text(json.dumps({"body": TEXT}) + "\n", "utf-8")
         options = ("--no-figures", "-o")
         for i, (source, more) in enumerate(
             [("-", ()), ("texts", ()), ("rows.jsonl", ("--column", "body"))]
         ):
-            assert run("profile", "demo", source, *more, *options, i, stdin=TEXT.encode())[0] == 0
+            code, out, _ = run("profile", "demo", source, *more, *options, i, stdin=TEXT.encode())
+            assert code == 0
+            assert ("1 left out as .png, no text (b.png)" in out) == (source == "texts")
         assert hs.open("0").tokens == hs.open("1").tokens == hs.open("2").tokens
         assert sum(hs.open("0").tokens.values()) > 30
+        assert list(hs.open("1").manifest["corpus"]["left_out"]) == ["texts"]
 
     def test_text_of_any_bytes_is_measured(self, run: Run) -> None:
         raw = os.fsdecode(b"na\xefve and more words")

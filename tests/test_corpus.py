@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
+import pkgutil
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pytest
 import tiny
 from conftest import TEXT
@@ -18,6 +23,7 @@ from transformers import AutoTokenizer, BertTokenizer, ByT5Tokenizer
 
 from hiddenscope import corpus
 from hiddenscope.errors import InputError, SourceError
+from hiddenscope.profiling.assemble import describe_tokenizer
 from hiddenscope.strata import PADDING, PLAIN, stratify
 
 if TYPE_CHECKING:
@@ -79,6 +85,104 @@ class TestSources:
         ]:
             assert [d.text for d in corpus.documents([], [text], split=split)] == expected
 
+    def test_lines_end_at_line_breaks_alone(self) -> None:
+        inside = "a\u2028b\u2029c\x0bd\x0ce\x1cf\x1dg\x1eh\x85i"
+        for ends in ("\n", "\r\n", "\r"):
+            text = ends.join([inside, "two", "", "three"])
+            lines = [d.text for d in corpus.documents([], [text], split="lines")]
+            assert lines == [inside, "two", "three"]
+            paragraphs = [d.text for d in corpus.documents([], [text], split="paragraphs")]
+            assert paragraphs == [ends.join([inside, "two"]), "three"]
+
+    @pytest.mark.parametrize(
+        "codec", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le", "utf-32-be"]
+    )
+    def test_a_byte_order_mark_tells_the_encoding(self, tmp_path: Path, codec: str) -> None:
+        mark = "\ufeff" if codec[-3:] in {"-le", "-be"} else ""
+        words = "Nước sông dâng, 水."
+        rows = "\r\n".join(json.dumps({"text": t}, ensure_ascii=False) for t in (words, "two"))
+        (tmp_path / "a.txt").write_bytes((mark + words).encode(codec))
+        for name in ("rows.jsonl", "rows.NDJSON"):
+            (tmp_path / name).write_bytes((mark + rows + "\n").encode(codec))
+        found = list(corpus.documents([str(tmp_path)]))
+        assert [d.text for d in found] == [words, *[words, "two"] * 2]
+        assert found[-1].name == f"{tmp_path / 'rows.jsonl'}:2"
+
+    @pytest.mark.parametrize(
+        ("data", "says"),
+        [
+            ("Nuoc song dang len.".encode("utf-16-le"), "full of NUL.*iconv -f utf-16le -t utf-8"),
+            ("Nuoc song dang len.".encode("utf-16-be"), "full of NUL.*iconv -f utf-16be -t utf-8"),
+            ("Nước sông dâng".encode("utf-16-le"), "not UTF-8.*iconv -f utf-16le"),
+            ("“Quoted” – café".encode("cp1252"), "byte 0 is 0x93; .*iconv -f windows-1252"),
+            ("Only \xfcber".encode("latin-1"), "byte 5 is 0xFC; .*iconv -f windows-1252"),
+            (bytes(range(256)) * 8, "not UTF-8.*find its encoding"),
+            (b"\x7fELF" + b"\0" * 60, "full of NUL.*find its encoding"),
+            ("odd".encode("utf-16") + b"x", "not whole UTF-16"),
+        ],
+    )
+    def test_what_is_no_utf8_is_refused_with_the_right_advice(
+        self, tmp_path: Path, data: bytes, says: str
+    ) -> None:
+        (tmp_path / "a.txt").write_bytes(data)
+        with pytest.raises(SourceError, match=says):
+            list(corpus.documents([str(tmp_path / "a.txt")]))
+
+    def test_a_wide_file_of_rows_that_is_cut_is_refused_by_line(self, tmp_path: Path) -> None:
+        data = '{"text": "one"}\n{"text": "two"}'.encode("utf-16")
+        (tmp_path / "a.jsonl").write_bytes(data[:-1])
+        with pytest.raises(SourceError, match=r"a\.jsonl:\d is not whole UTF-16"):
+            list(corpus.documents([str(tmp_path / "a.jsonl")]))
+
+    @pytest.mark.parametrize("suffix", ["json", "csv", "tsv", "CSV"])
+    def test_rows_that_are_not_jsonl_are_refused_with_code_that_converts_them(
+        self, tmp_path: Path, suffix: str
+    ) -> None:
+        path = tmp_path / f"it's mine.{suffix}"
+        rows = {"text": ["one, two", "three"], "n": [1, 2]}
+        table = pd.DataFrame(rows)
+        if suffix == "json":
+            table.to_json(path, orient="records")
+        else:
+            table.to_csv(path, index=False, sep="\t" if suffix == "tsv" else ",")
+        with pytest.raises(SourceError, match="not read as prose") as refused:
+            corpus.check_sources([str(path)])
+        code = shlex.split(str(refused.value).split("convert it with ")[1].split(" and choose")[0])
+        assert code[:2] == ["python", "-c"]
+        exec(code[2])
+        found = [d.text for d in corpus.documents([str(path.with_suffix(".jsonl"))])]
+        assert found == rows["text"]
+
+    def test_what_a_folder_skips_is_counted_and_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("a.png", "b.png", "c.png", "d.PNG", "e.csv", ".f.txt", ".git/g", "z.txt"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text("some words", "utf-8")
+        (tmp_path / "empty.txt").touch()
+        (tmp_path / "gone.txt").symlink_to(tmp_path / "nowhere")
+        (tmp_path / "linked").symlink_to(tmp_path / ".git")
+        (tmp_path / "shut").mkdir()
+        access = os.access
+        monkeypatch.setattr(os, "access", lambda p, mode: p.name != "shut" and access(p, mode))
+        source = str(tmp_path)
+        assert [d.name for d in corpus.documents([source])] == [str(tmp_path / "z.txt")]
+        (what,) = corpus.left_out([source]).values()
+        assert sorted(what.split("; ")) == sorted(
+            [
+                "3 left out as .png, no text (a.png, b.png, c.png)",
+                "1 left out as .PNG, no text (d.PNG)",
+                "1 left out as .csv, no text (e.csv)",
+                "2 left out as hidden (.f.txt, .git/g)",
+                "1 left out as empty (empty.txt)",
+                "1 left out as no file (gone.txt)",
+                "1 left out as a linked folder (linked)",
+                "1 left out as a folder that may not be read (shut)",
+            ]
+        )
+        assert "z.txt" in corpus.left_out([source], chat=True)[source]
+        assert corpus.left_out([str(tmp_path / "z.txt"), "-", "sample:mixed"]) == {}
+
     def test_the_samples_are_as_promised(self, tokenizer: PreTrainedTokenizerBase) -> None:
         mixed = list(corpus.documents(["sample:mixed"]))
         assert len(mixed) >= 24
@@ -93,6 +197,14 @@ class TestSources:
         path.write_text('{"text": "one"}\n' + row, "utf-8")
         with pytest.raises(SourceError, match=r"rows\.jsonl:2"):
             list(corpus.documents([str(path)]))
+
+
+@pytest.mark.parametrize("package", ["hiddenscope", "hiddenscope.corpus", "hiddenscope.models"])
+def test_no_module_shadows_a_public_name(package: str) -> None:
+    found = importlib.import_module(package)
+    modules = {module.name for module in pkgutil.iter_modules(found.__path__)}
+    assert len(modules) > 5
+    assert not modules & set(found.__all__)
 
 
 @FIXED
@@ -302,6 +414,22 @@ class TestBos:
             corpus.Windower(own, 10, bos="always")
         with pytest.raises(InputError, match="no bos_token"):
             corpus.Windower(ByT5Tokenizer(), 10, bos="add")
+
+
+def test_the_digest_of_a_tokenizer_is_of_what_it_is_not_of_its_last_call(
+    own: PreTrainedTokenizerBase,
+) -> None:
+    fresh = describe_tokenizer(own)
+    list(corpus.Windower(own, 8)([corpus.Document(TEXT, "t")]))
+    own(TEXT, truncation=True, max_length=5, padding="max_length")
+    assert own.backend_tokenizer.truncation is not None
+    assert own.backend_tokenizer.padding is not None
+    assert describe_tokenizer(own) == fresh
+    opening(own)
+    changed = describe_tokenizer(own)
+    assert fresh is not None
+    assert changed is not None
+    assert changed["sha256"] != fresh["sha256"]
 
 
 DOCUMENTS = [

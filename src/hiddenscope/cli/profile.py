@@ -30,7 +30,7 @@ def command(
         list[str] | None,
         typer.Argument(
             metavar="[SOURCE]...",
-            help="sample:NAME, text files, folders, .jsonl files, or - for standard input.",
+            help="sample:NAME, text files, folders, .jsonl and .ndjson, or - for standard input.",
             show_default="sample:mixed",
         ),
     ] = None,

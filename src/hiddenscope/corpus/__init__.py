@@ -1,15 +1,16 @@
 """From sources to token batches: documents, shards, windows, base strata."""
 
-from hiddenscope.corpus.batches import TokenBatch, batches
+from hiddenscope.corpus.batching import TokenBatch, batches
 from hiddenscope.corpus.chat import check_template
 from hiddenscope.corpus.encoding import BOS_MODES, adds_bos, special_ids
-from hiddenscope.corpus.shards import SHARD_BYTES, shards
+from hiddenscope.corpus.sharding import SHARD_BYTES, shards
 from hiddenscope.corpus.sources import (
     DEFAULT_SOURCE,
     SPLITS,
     Document,
     check_sources,
     documents,
+    left_out,
     size,
 )
 from hiddenscope.corpus.windows import Window, Windower, limit_tokens
@@ -28,6 +29,7 @@ __all__ = [
     "check_sources",
     "check_template",
     "documents",
+    "left_out",
     "limit_tokens",
     "shards",
     "size",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
+import os
+import shlex
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +16,30 @@ from hiddenscope.errors import SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TEXT_SUFFIXES = (".txt", ".text", ".md", ".rst", ".jsonl", "")
-CHAT_SUFFIXES = (".jsonl",)
+ROW_SUFFIXES = (".jsonl", ".ndjson")
+TEXT_SUFFIXES = (".txt", ".text", ".md", ".rst", *ROW_SUFFIXES, "")
+_READ_BY_PANDAS = {
+    ".json": "pd.read_json({0})",
+    ".csv": "pd.read_csv({0})",
+    ".tsv": "pd.read_csv({0}, sep='\\t')",
+    ".parquet": "pd.read_parquet({0})",
+}
+"""Rows in a form that is not prose, and what turns them into JSONL."""
+UTF8 = "utf-8-sig"
+_MARKS = {
+    # The mark of UTF-16 begins that of UTF-32, which is therefore looked for first.
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+MAX_NUL = 0.05
+"""The share of NUL from which something is no text; UTF-16 read as UTF-8 is half of it."""
+
+
+def has_rows(path: Path) -> bool:
+    """Whether a file holds a JSON object a line."""
+    return path.suffix.lower() in ROW_SUFFIXES
 
 
 def sample(source: str) -> Path:
@@ -30,7 +56,6 @@ def sample(source: str) -> Path:
 def find(source: str, *, chat: bool = False) -> list[Path]:
     """Return the file, or the files of the folder, in sorted order; for chats JSONL alone."""
     path = Path(source)
-    suffixes = CHAT_SUFFIXES if chat else TEXT_SUFFIXES
     advice = "check the path" if chat else "check the path, or use --text for a text"
     try:
         path.stat()
@@ -42,26 +67,66 @@ def find(source: str, *, chat: bool = False) -> list[Path]:
         msg = f"cannot read {shown!r} ({_reason(error)}): {advice}"
         raise SourceError(msg) from error
     if path.is_dir():
-        found = [
-            p
-            for p in sorted(path.rglob("*"))
-            if p.is_file()
-            and p.suffix.lower() in suffixes
-            and p.stat().st_size
-            and not any(part.startswith(".") for part in p.relative_to(path).parts)
-        ]
+        found = [p for p, why in _sorted(path, chat=chat) if why is None]
         if not found:
             what = "chats (.jsonl)" if chat else "text files (.txt, .md, .rst, .jsonl)"
-            msg = f"the folder {source!r} holds no {what}"
+            left_out = skipped(source, chat=chat)
+            msg = f"the folder {source!r} holds no {what}" + (f": {left_out}" if left_out else "")
             raise SourceError(msg)
         return found
-    if chat and path.suffix.lower() not in suffixes:
+    if chat and not has_rows(path):
         msg = f"{source!r} is not a .jsonl file: chats are read from rows with a list of messages"
         raise SourceError(msg)
+    if path.suffix.lower() in _READ_BY_PANDAS:
+        raise _not_prose(source, path)
     if path.is_file() and not path.stat().st_size:
         msg = f"the file {source!r} is empty"
         raise SourceError(msg)
     return [path]
+
+
+def skipped(source: str, *, chat: bool = False) -> str:
+    """Say which files of a folder are not read, by reason; nothing where all are, or of a file."""
+    path = Path(source)
+    reasons: dict[str, list[str]] = {}
+    for file, why in _sorted(path, chat=chat) if path.is_dir() else ():
+        if why is not None:
+            reasons.setdefault(why, []).append(str(file.relative_to(path)))
+    return "; ".join(
+        f"{len(names)} left out as {why} ({', '.join(names[:3])}{', …' * (len(names) > 3)})"
+        for why, names in reasons.items()
+    )
+
+
+def _sorted(folder: Path, *, chat: bool) -> Iterator[tuple[Path, str | None]]:
+    """Yield what is in a folder, and why it is not read, None where it is."""
+    suffixes = ROW_SUFFIXES if chat else TEXT_SUFFIXES
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            if path.is_symlink():
+                yield path, "a linked folder"
+            elif not os.access(path, os.R_OK | os.X_OK):
+                yield path, "a folder that may not be read"
+            continue
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path, "hidden"
+        elif not path.is_file():
+            yield path, "no file"
+        elif path.suffix.lower() not in suffixes:
+            yield path, f"{path.suffix}, no {'chats' if chat else 'text'}"
+        else:
+            yield path, None if path.stat().st_size else "empty"
+
+
+def _not_prose(source: str, path: Path) -> SourceError:
+    reading = _READ_BY_PANDAS[path.suffix.lower()].format(repr(str(path)))
+    target = str(path.with_suffix(".jsonl"))
+    code = f"import pandas as pd; {reading}.to_json({target!r}, orient='records', lines=True)"
+    return SourceError(
+        f"{source!r} holds rows, which are not read as prose: name it .jsonl if each line is a "
+        f"JSON object, else convert it with python -c {shlex.quote(code)} and choose the column "
+        "of the text with --column"
+    )
 
 
 def read(path: Path) -> bytes:
@@ -74,15 +139,46 @@ def read(path: Path) -> bytes:
 
 
 def decode(data: bytes, name: str) -> str:
-    """Read UTF-8, with or without a byte order mark; `name` is for the error."""
+    """Read UTF-8, or what a byte order mark says; `name` is for the error.
+
+    Raises
+    ------
+    SourceError
+        It is neither, or is full of NUL and so no text; the message says how to convert it.
+    """
+    codec = _marked(data)
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode(codec)
     except UnicodeDecodeError as error:
+        what = "UTF-8" if codec == UTF8 else f"whole {codec.upper()}, as its first bytes say"
         msg = (
-            f"{name!r} is not UTF-8: byte {error.start} is 0x{data[error.start]:02X}; "
-            "convert it, for example with iconv -f latin1 -t utf-8"
+            f"{name!r} is not {what}: byte {error.start} is 0x{data[error.start]:02X}; "
+            f"{_conversion(data)}"
         )
         raise SourceError(msg) from error
+    if text.count("\0") > MAX_NUL * len(text):
+        msg = f"{name!r} is full of NUL and so no UTF-8 text; {_conversion(data)}"
+        raise SourceError(msg)
+    return text
+
+
+def _marked(data: bytes) -> str:
+    return next((codec for mark, codec in _MARKS.items() if data.startswith(mark)), UTF8)
+
+
+def _conversion(data: bytes) -> str:
+    """Say how to make UTF-8 of bytes that are not, as far as their form tells."""
+    # Latin letters in UTF-16 have their NUL second (little endian) or first. Windows-1252 has
+    # all that Latin-1 has, and quotation marks where that has none.
+    data = data[: 1 << 16]
+    nul = [data[start::2].count(0) for start in (0, 1)]
+    wide = max(nul) > MAX_NUL * len(data)
+    codec = ("utf-16le" if nul[1] > nul[0] else "utf-16be") if wide else "windows-1252"
+    text = data.decode(codec, "replace")
+    strange = sum(not (c.isprintable() or c.isspace()) or c == "\ufffd" for c in text)
+    if strange > MAX_NUL * len(text):
+        return "if it is text, find its encoding, for example with file -i, and convert it"
+    return f"convert it, for example with iconv -f {codec} -t utf-8"
 
 
 def texts_of(path: Path, column: str) -> Iterator[tuple[int, str]]:
@@ -97,27 +193,43 @@ def texts_of(path: Path, column: str) -> Iterator[tuple[int, str]]:
 
 def rows(path: Path, column: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the line and the object of each row of a JSONL file; each has the column."""
+    for number, text in _lines(path):
+        where = f"{path}:{number}"
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            msg = f"{where} is not JSON ({error}): expected one object a line"
+            raise SourceError(msg) from error
+        if not isinstance(row, dict) or column not in row:
+            keys = ", ".join(map(repr, row)) if isinstance(row, dict) else "no keys"
+            msg = f"{where} has no column {column!r} (it has {keys}): choose one with --column"
+            raise SourceError(msg)
+        yield number, row
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the number and the text of each line, one in memory at a time."""
     try:
         file = path.open("rb")
     except OSError as error:
         msg = f"cannot read {str(path)!r}: {_reason(error)}"
         raise SourceError(msg) from error
     with file:
-        for number, line in enumerate(file, 1):
-            where = f"{path}:{number}"
-            text = decode(line, where)
-            if not text.strip():
-                continue
-            try:
-                row = json.loads(text)
-            except (ValueError, RecursionError) as error:
-                msg = f"{where} is not JSON ({error}): expected one object a line"
-                raise SourceError(msg) from error
-            if not isinstance(row, dict) or column not in row:
-                keys = ", ".join(map(repr, row)) if isinstance(row, dict) else "no keys"
-                msg = f"{where} has no column {column!r} (it has {keys}): choose one with --column"
-                raise SourceError(msg)
-            yield number, row
+        codec = _marked(file.peek(4)[:4])
+        if codec == UTF8:
+            for number, line in enumerate(file, 1):
+                yield number, decode(line, f"{path}:{number}")
+            return
+        number = 0
+        try:
+            with io.TextIOWrapper(file, codec, newline="\n") as wide:
+                for number, text in enumerate(wide, 1):
+                    yield number, text
+        except UnicodeError as error:
+            msg = f"{path}:{number + 1} is not whole {codec.upper()}: {error}"
+            raise SourceError(msg) from error
 
 
 def _reason(error: OSError | ValueError) -> str:

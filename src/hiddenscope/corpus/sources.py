@@ -10,15 +10,28 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hiddenscope.corpus.conversations import conversation, whole_characters
-from hiddenscope.corpus.files import decode, find, read, rows, sample, texts_of
+from hiddenscope.corpus.files import (
+    decode,
+    find,
+    has_rows,
+    read,
+    rows,
+    sample,
+    skipped,
+    texts_of,
+)
 from hiddenscope.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 DEFAULT_SOURCE = "sample:mixed"
 STDIN = "-"
 SPLITS = ("document", "lines", "paragraphs")
+
+_BREAK = r"(?:\r\n|\n|\r(?!\n))"
+_BORDERS = {"lines": _BREAK, "paragraphs": rf"{_BREAK}[^\S\r\n]*{_BREAK}\s*"}
+"""What cuts a text; str.splitlines would cut at U+2028 and other marks inside of lines too."""
 
 TEXT_COLUMN, CHAT_COLUMN = "text", "messages"
 
@@ -115,6 +128,12 @@ def size(sources: Sequence[str], texts: Sequence[str] = (), *, chat: bool = Fals
     return literal + sum(p.stat().st_size for p in paths)
 
 
+def left_out(sources: Sequence[str], *, chat: bool = False) -> dict[str, str]:
+    """Say by folder which of its files are not read, and why; empty where all are."""
+    named = {s: skipped(s, chat=chat) for s in sources if s != STDIN}
+    return {source: what for source, what in named.items() if what}
+
+
 def documents(
     sources: Sequence[str],
     texts: Sequence[str] = (),
@@ -128,9 +147,9 @@ def documents(
     Parameters
     ----------
     sources : sequence of str
-        ``sample:NAME``, a UTF-8 text file, a folder of them (read in sorted order), a
-        ``.jsonl`` file, or ``-`` for standard input. For chats: ``.jsonl`` files and folders,
-        of which the ``.jsonl`` files are read.
+        ``sample:NAME``, a text file (UTF-8, or as its byte order mark says), a folder of them
+        (read in sorted order), a ``.jsonl`` or ``.ndjson`` file, or ``-`` for standard input.
+        For chats: files and folders of such rows.
     texts : sequence of str
         Literal texts, a document each.
     column : str, optional
@@ -188,7 +207,7 @@ def _read(source: str, column: str) -> Iterator[tuple[str, str]]:
         yield "standard input", decode(sys.stdin.buffer.read(), "standard input")
         return
     for path in find(source):
-        if path.suffix.lower() == ".jsonl":
+        if has_rows(path):
             for number, text in texts_of(path, column):
                 yield f"{path}:{number}", text
         else:
@@ -197,12 +216,7 @@ def _read(source: str, column: str) -> Iterator[tuple[str, str]]:
 
 def _cut(text: str, name: str, split: str) -> Iterator[Document]:
     text = whole_characters(text)
-    if split == "lines":
-        pieces: Iterable[str] = text.splitlines()
-    elif split == "paragraphs":
-        pieces = re.split(r"\n[^\S\n]*\n\s*", text)
-    else:
-        pieces = [text]
+    pieces = re.split(_BORDERS[split], text) if split in _BORDERS else [text]
     for number, piece in enumerate(pieces, 1):
         if piece.strip():
             yield Document(piece, name if split == "document" else f"{name}#{number}")

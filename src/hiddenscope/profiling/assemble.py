@@ -116,17 +116,25 @@ def describe_tokenizer(tokenizer: PreTrainedTokenizerBase | None) -> dict[str, A
     """Return the manifest's description of a tokenizer."""
     if tokenizer is None:
         return None
-    if tokenizer.is_fast:
-        content = tokenizer.backend_tokenizer.to_str()
-    else:
-        content = json.dumps(sorted(tokenizer.get_vocab().items()))
     return {
         "class": type(tokenizer).__name__,
         "vocabulary": len(tokenizer),
-        "sha256": hashlib.sha256(content.encode()).hexdigest(),
+        "sha256": _digest(tokenizer),
         "adds_bos": adds_bos(tokenizer),
         "bos": tokenizer.bos_token,
     }
+
+
+def _digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    if tokenizer.is_fast:
+        content = json.loads(tokenizer.backend_tokenizer.to_str())
+        # What the last call cut and padded to is no part of what the tokenizer is.
+        for state in ("truncation", "padding"):
+            content.pop(state, None)
+    else:
+        content = sorted(tokenizer.get_vocab().items())
+    # Half a surrogate pair, in a vocabulary of bytes, is escaped.
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _named(name: str, units: str = "text") -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hiddenscope import corpus
-from hiddenscope.capture import verify
+from hiddenscope.capture import Check, verify
 from hiddenscope.errors import InputError, SourceError
 from hiddenscope.models import (
     DECODER,
@@ -163,6 +163,7 @@ def profile(
     loop = _Loop(recorder, windower, batch_tokens, max_tokens, progress)
     documents = corpus.documents(sources, texts, column=column, split=split, chat=chat)
     total = corpus.size(sources, texts, chat=chat)
+    left_out = corpus.left_out(sources, chat=chat)
     if progress is not None:
         progress(Progress(0, total, 0))
     with _evaluation(loaded.model), recorder:
@@ -172,6 +173,7 @@ def profile(
         "sources": sources,
         "texts": len(texts),
         "column": column,
+        "left_out": left_out,
         "split": split,
         "chat": chat,
         "bos": bos,
@@ -187,7 +189,11 @@ def profile(
         "shard_bytes": shard_bytes,
     }
     run = {"batch_tokens": batch_tokens, "threads": torch.get_num_threads(), "seeds": {}}
-    return recorder.build(states, described, run)
+    notes = [
+        Check("folder", True, f"of the files of {folder!r}: {what}", "note")
+        for folder, what in left_out.items()
+    ]
+    return recorder.build(states, described, run, lambda: notes)
 
 
 class _Loop:
