@@ -6,16 +6,28 @@ import io
 import json
 import shutil
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import tiny
+import torch
+from tokenizers import Tokenizer, models
 from transformers import AutoModel, CLIPVisionConfig, LlamaConfig, LlavaConfig
 
+import hiddenscope as hs
+from hiddenscope.errors import HiddenscopeError
+from hiddenscope.models import inspect
+from hiddenscope.profiling import choose_sites
+from hiddenscope.sites import Site
+
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from conftest import Run
+
+    from hiddenscope.models import LoadedModel, Structure
 
 SMALL = {
     "hidden_size": 16,
@@ -83,3 +95,352 @@ class TestNoTextRunsCode:
         assert not (tmp_path / "was_run").exists()
         assert isinstance(sys.stdin, io.TextIOWrapper)
         assert sys.stdin.read() == "y\nwords to measure\n"
+
+
+def refused(call: Callable[[], object], says: str | None = None) -> str:
+    """Call what must be refused in our own words, and return them."""
+    with pytest.raises(HiddenscopeError, match=says) as error:
+        call()
+    message = str(error.value)
+    assert 10 < len(message) < 1200
+    return message
+
+
+class Strange:
+    """Something that nobody expects."""
+
+
+BYTES, TUPLE = b"words", ("words", 3)
+ARGUMENTS: list[tuple[str, object, str]] = [
+    ("sources", 3, "sources must be a text or Path or a list of them, got 3"),
+    ("sources", BYTES, "sources must be .* got bytes .*decode them first"),
+    ("sources", {"a.txt": 1}, "sources must be .* got a dict"),
+    ("sources", [None], "sources must hold .* number 1 is None"),
+    ("sources", ["sample:mixed", 4.5], "number 2 is 4.5"),
+    ("sources", [["a.txt"]], "number 1 is a list"),
+    ("sources", Strange(), "got a Strange"),
+    ("sources", Path("none.txt"), "no file or folder 'none.txt'"),
+    ("sources", [Path("none.txt"), "sample:mixed"], "no file or folder 'none.txt'"),
+    ("sources", "a\0b", "cannot read|no file"),
+    ("sources", "", "cannot be empty|holds no|no file|cannot read|no text"),
+    ("sources", ["-", "-"], "only once"),
+    ("sources", "sample:", "there is no sample ''"),
+    ("text", BYTES, "text must be .* got bytes"),
+    ("text", [BYTES], "number 1 is bytes"),
+    ("text", Path("a.txt"), "text must be .* the path 'a.txt'"),
+    ("text", [Path("a.txt")], "number 1 is the path"),
+    ("text", {"a": "b"}, "text must be .* got a dict"),
+    ("text", 7, "text must be"),
+    ("text", TUPLE, "number 2 is 3"),
+    ("text", [None, "a"], "number 1 is None"),
+    ("text", np.arange(3), "number 1 is a int64"),
+    ("text", True, "text must be a text or a list of them, got True"),
+    ("window", "x", "window must be a whole number, or None, got the text 'x'"),
+    ("window", "16", "window must be a whole number"),
+    ("window", 16.0, "window must be a whole number"),
+    ("window", True, "window must be a whole number"),
+    ("window", [16], "window must be a whole number.* got a list"),
+    ("window", float("nan"), "window must be a whole number"),
+    ("window", 3, "window must be at least 4, got 3"),
+    ("window", -16, "window must be at least 4"),
+    ("max_tokens", 3.5, "max_tokens must be a whole number, or None, got 3.5"),
+    ("max_tokens", float("inf"), "max_tokens must be a whole number"),
+    ("max_tokens", "all", "max_tokens must be a whole number"),
+    ("max_tokens", np.float64(9), "max_tokens must be a whole number"),
+    ("max_tokens", 1, "max_tokens must be at least 2"),
+    ("batch_tokens", None, "batch_tokens must be a whole number, got None"),
+    ("batch_tokens", "many", "batch_tokens must be a whole number"),
+    ("batch_tokens", 0.5, "batch_tokens must be a whole number"),
+    ("batch_tokens", 0, "batch_tokens must be at least 1"),
+    ("shard_bytes", None, "shard_bytes must be a whole number"),
+    ("shard_bytes", 1e6, "shard_bytes must be a whole number"),
+    ("shard_bytes", 0, "shard_bytes must be at least 1"),
+    ("shard_bytes", -5, "shard_bytes must be at least 1"),
+    ("dtype", 16, "dtype must be a name"),
+    ("dtype", ["float32"], "dtype must be a name"),
+    ("dtype", np.float32, "dtype must be a name"),
+    ("dtype", "float7", "unknown dtype 'float7'"),
+    ("dtype", torch.int8, "unknown dtype 'int8'"),
+    ("device", None, "device must be a name"),
+    ("device", 0, "device must be a name"),
+    ("device", BYTES, "device must be a name"),
+    ("device", "abacus", "cannot use device 'abacus'"),
+    ("device", "meta", "cannot use device 'meta'"),
+    ("device", "", "cannot use device ''"),
+    ("device_map", 3, "device_map must be a name"),
+    ("device_map", True, "device_map must be a name"),
+    ("device_map", "everywhere", "unknown device_map 'everywhere'"),
+    ("revision", 5, "revision must be a text"),
+    ("revision", BYTES, "revision must be a text"),
+    ("revision", "main", "has no revisions"),
+    ("trust_remote_code", "False", "trust_remote_code must be True or False, got the text"),
+    ("trust_remote_code", 1, "trust_remote_code must be True or False, got 1"),
+    ("trust_remote_code", None, "trust_remote_code must be True or False"),
+    ("column", 0, "column must be a text"),
+    ("column", ["text"], "column must be a text"),
+    ("split", None, "split must be a text"),
+    ("split", 10, "split must be a text"),
+    ("split", "words", "unknown split 'words'"),
+    ("chat", "yes", "chat must be True or False"),
+    ("chat", True, "chats are read from .jsonl"),
+    ("bos", True, "bos must be a text"),
+    ("bos", None, "bos must be a text"),
+    ("pack", "no", "pack must be True or False"),
+    ("pack", 0, "pack must be True or False"),
+    ("progress", "bar", "progress must be a function"),
+    ("progress", True, "progress must be a function"),
+    ("sample_mib", "8", "sample_mib must be a number, got the text '8'"),
+    ("sample_mib", None, "sample_mib must be a number"),
+    ("sample_mib", True, "sample_mib must be a number"),
+    ("sample_mib", [8], "sample_mib must be a number"),
+    ("sample_mib", -1, "at least 0 MiB"),
+    ("sample_mib", float("nan"), "at least 0 MiB"),
+    ("outlier", "6", "outlier must be a number"),
+    ("outlier", 0, "outlier must be positive"),
+    ("outlier", float("nan"), "outlier must be positive"),
+    ("massive", None, "massive must be a number"),
+    ("massive_ratio", "big", "massive_ratio must be a number"),
+    ("massive_ratio", -1, "massive_ratio must be positive"),
+    ("sample_mb", 8, "there is no option 'sample_mb': choose among sample_mib, outlier"),
+    ("strata", ("a",), "there is no option 'strata'"),
+    ("tokenizer", "gpt2", "tokenizer must be .* the name 'gpt2': pass .*AutoTokenizer"),
+    ("tokenizer", "", "tokenizer must be"),
+    ("tokenizer", Path("gpt2"), "tokenizer must be"),
+    ("tokenizer", BYTES, "tokenizer must be"),
+    ("tokenizer", Tokenizer(models.BPE()), "PreTrainedTokenizerFast"),
+    ("tokenizer", str.split, "tokenizer must be"),
+    ("model", None, "expected a transformers model or its name, got NoneType"),
+    ("model", 7, "expected a transformers model"),
+    ("model", BYTES, "expected a transformers model"),
+    ("model", ["demo"], "expected a transformers model"),
+    ("model", Strange, "expected a transformers model"),
+    ("model", torch.nn.Linear(2, 2), "expected a transformers model.*Linear"),
+    ("model", Path("none/there"), "none/there"),
+    ("model", "", "folder"),
+    ("model", "a\0b", "no model's name|cannot load"),
+    ("model", "sample:mixed", "the first argument is the model"),
+    ("model", "x" * 5000, "no model's name|cannot load"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    ARGUMENTS,
+    ids=[f"{name}-{index}" for index, (name, *_) in enumerate(ARGUMENTS)],
+)
+def test_arguments_of_profile(
+    name: str,
+    value: object,
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {"model": "demo"} | ({} if name in {"sources", "text"} else {"text": "Some words."})
+    refused(lambda: hs.profile(**given | {name: value}), says)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def structure(demo: LoadedModel) -> Structure:
+    return inspect(demo.model)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (None, "sites must be a text or a list of them, got None"),
+        (5, "sites must be"),
+        (BYTES, "sites must be"),
+        ([None], "number 1 is None"),
+        ([b"embed"], "number 1 is bytes"),
+        ([], "no sites were asked for"),
+        ("", "no site matches ''"),
+        ("embed,", "no site matches ''"),
+        ("block.77.resid_post", "no site matches"),
+        ({"embed": 1}, "sites must be"),
+        (["embed", 3], "number 2 is 3"),
+        ("encoder/embed", "no stream 'encoder'"),
+    ],
+    ids=str,
+)
+def test_sites(structure: Structure, value: Any, says: str) -> None:
+    refused(lambda: choose_sites(value, structure), says)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"tokenizer": None}, "needs its tokenizer"),
+        ({"dtype": "float16"}, "for models loaded by name"),
+        ({"device": "auto"}, "for models loaded by name"),
+        ({"trust_remote_code": True}, "for models loaded by name"),
+        ({"window": 1000}, "longer than the model's context"),
+        ({"text": ""}, "no text|fewer than two tokens"),
+        ({"text": "a"}, "fewer than two tokens"),
+        ({"text": ["", " \n"]}, "fewer than two tokens"),
+        ({"bos": "always"}, "unknown bos"),
+    ],
+    ids=str,
+)
+def test_arguments_beside_a_loaded_model(
+    demo: LoadedModel, given: dict[str, object], says: str
+) -> None:
+    usual = {"text": "Some words.", "tokenizer": demo.tokenizer}
+    refused(lambda: hs.profile(demo.model, **usual | given), says)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"model": "demo"}, "expected a transformers model"),
+        ({"model": None}, "expected a transformers model"),
+        ({"tokenizer": "demo"}, "tokenizer must be"),
+        ({"tokenizer": 3}, "tokenizer must be"),
+        ({"outlier": "x"}, "outlier must be a number"),
+        ({"sample": 3}, "there is no option 'sample'"),
+    ],
+    ids=str,
+)
+def test_arguments_of_record(demo: LoadedModel, given: dict[str, Any], says: str) -> None:
+    refused(lambda: hs.record(**{"model": demo.model} | given), says)
+
+
+STATES = np.random.default_rng(0).normal(size=(2, 5, 4)).astype(np.float32)
+TENSOR = torch.from_numpy(STATES)
+WHOLE_MASK = np.ones((2, 5), int)
+FROM_STATES: dict[str, tuple[dict[str, Any], str]] = {
+    "none": ({"states": None}, "states must be .* got None"),
+    "nothing": ({"states": {}}, "no states were given"),
+    "array": ({"states": STATES}, "states must be .* got a ndarray: name each"),
+    "tuple": ({"states": (STATES, STATES)}, "states must be .* got a tuple"),
+    "tuple of tensors": ({"states": (TENSOR,)}, "states must be .* got a tuple"),
+    "text": ({"states": "embed"}, "states must be"),
+    "no site": ({"states": {"layer.0": STATES}}, "'layer.0' is not a site"),
+    "number for a site": ({"states": {0: STATES}}, "'0' is not a site"),
+    "site twice": ({"states": {"embed": STATES, Site("embed"): STATES}}, "given twice"),
+    "two shapes": ({"states": {"embed": STATES, "final_norm": STATES[:1]}}, "one shape"),
+    "two axes": ({"states": {"embed": STATES[0]}}, "expected .batch, pos, channel"),
+    "four axes": ({"states": {"embed": STATES[None]}}, "expected .batch, pos, channel"),
+    "no axis": ({"states": {"embed": np.float32(3)}}, "expected .batch, pos, channel"),
+    "empty": ({"states": {"embed": STATES[:, :0]}}, "expected .batch, pos, channel"),
+    "one token": ({"states": {"embed": STATES[:1, :1]}}, "at least two tokens"),
+    "None inside": ({"states": {"embed": None}}, "object|no array"),
+    "words inside": ({"states": {"embed": [[["a"]]]}}, "expected floating point"),
+    "bytes inside": ({"states": {"embed": BYTES}}, "expected floating point"),
+    "whole numbers": ({"states": {"embed": STATES.astype(int)}}, "int64: expected floating"),
+    "booleans": ({"states": {"embed": STATES > 0}}, "bool: expected floating"),
+    "complex": ({"states": {"embed": STATES + 0j}}, "complex64: expected floating"),
+    "objects": ({"states": {"embed": STATES.astype(object)}}, "object: expected floating"),
+    "whole tensor": ({"states": {"embed": TENSOR.int()}}, "int32: expected floating"),
+    "complex tensor": ({"states": {"embed": TENSOR + 0j}}, "complex64: expected floating"),
+    "ragged": ({"states": {"embed": [STATES, STATES[:1]]}}, "no array of numbers"),
+    "ragged tensors": ({"states": {"embed": [TENSOR, TENSOR[:1]]}}, "no array of numbers"),
+    "output tuple": ({"states": {"embed": (TENSOR, None)}}, "no array of numbers|object"),
+    "meta": ({"states": {"embed": TENSOR.to("meta")}}, "meta tensor"),
+    "nested": (
+        {"states": {"embed": torch.nested.nested_tensor(list(TENSOR), layout=torch.jagged)}},
+        "nested tensor",
+    ),
+    "masked": (
+        {"states": {"embed": np.ma.masked_less(STATES, 0)}},
+        "masked array: fill it",
+    ),
+    "dates": ({"states": {"embed": STATES.astype("M8[s]")}}, "expected floating point"),
+    "structured": ({"states": {"embed": np.zeros((2, 5, 4), "f4,f4")}}, "expected floating"),
+    "mask of another shape": ({"mask": WHOLE_MASK[:1]}, "mask has shape .1, 5."),
+    "mask of four axes": ({"mask": WHOLE_MASK[:, None, None]}, "mask has shape"),
+    "mask transposed": ({"mask": WHOLE_MASK.T}, "mask has shape .5, 2."),
+    "mask of lengths": ({"mask": [5, 5]}, "mask has shape"),
+    "mask ragged": ({"mask": [[1, 1], [1]]}, "mask: a list is no array"),
+    "mask of words": ({"mask": [["1"] * 5] * 2}, "mask must hold 1"),
+    "mask of None": ({"mask": [[None] * 5] * 2}, "mask must hold 1"),
+    "mask with NaN": ({"mask": np.full((2, 5), np.nan)}, "mask must hold 1"),
+    "mask additive": ({"mask": np.where(WHOLE_MASK, 0.0, -np.inf) - 1}, "mask must hold 1"),
+    "mask additive in bfloat16": (
+        {"mask": torch.full((2, 5), -3e38, dtype=torch.bfloat16)},
+        "mask must hold 1",
+    ),
+    "mask of segments": ({"mask": WHOLE_MASK * 2}, "mask must hold 1"),
+    "mask of a half": ({"mask": WHOLE_MASK * 0.5}, "mask must hold 1"),
+    "mask empty": ({"mask": WHOLE_MASK * 0}, "at least two tokens"),
+    "mask dict": ({"mask": {"full_attention": WHOLE_MASK}}, "mask has shape"),
+    "mask scalar": ({"mask": True}, "mask has shape"),
+    "mask on meta": ({"mask": torch.ones(2, 5, device="meta")}, "mask are a meta tensor"),
+    "ids of another shape": ({"input_ids": WHOLE_MASK[:, :4]}, "input_ids has shape"),
+    "ids of floats": ({"input_ids": WHOLE_MASK * 1.0}, "expected whole numbers"),
+    "ids of words": ({"input_ids": [["a"] * 5] * 2}, "expected whole numbers"),
+    "ids that are labels": ({"input_ids": WHOLE_MASK * -100}, "input_ids hold -100"),
+    "ids out of range": ({"input_ids": WHOLE_MASK * 2**40}, "input_ids hold 1099511627776"),
+    "ids are a text": ({"input_ids": "words"}, "input_ids has shape"),
+    "tokenizer's name": ({"tokenizer": "gpt2"}, "tokenizer must be"),
+    "causal word": ({"causal": "yes"}, "causal must be True or False"),
+    "causal None": ({"causal": None}, "causal must be True or False"),
+    "name None": ({"name": None}, "name must be a text"),
+    "name bytes": ({"name": BYTES}, "name must be a text"),
+    "option": ({"outliers": 6}, "there is no option 'outliers'"),
+    "threshold": ({"outlier": "six"}, "outlier must be a number"),
+}
+
+
+@pytest.mark.parametrize("case", FROM_STATES)
+def test_arguments_of_from_states(case: str) -> None:
+    given, says = FROM_STATES[case]
+    refused(lambda: hs.from_states(**{"states": {"embed": STATES}} | given), says)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        STATES.astype(">f4"),
+        STATES.astype(">f8"),
+        STATES.astype(np.longdouble),
+        np.asfortranarray(STATES),
+        STATES[::-1, ::-1][::-1, ::-1],
+        STATES.tolist(),
+        tuple(TENSOR),
+        TENSOR.double(),
+        TENSOR.clone().requires_grad_(),
+        TENSOR.to_sparse(),
+        TENSOR.transpose(0, 1).contiguous().transpose(0, 1),
+        np.ma.masked_array(STATES, False),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_states_of_other_kinds_give_the_same_numbers(values: Any) -> None:
+    expected = hs.from_states({"embed": STATES}).moments("all")
+    found = hs.from_states({"embed": values}, mask=torch.ones(2, 5).bool()).moments("all")
+    np.testing.assert_array_equal(found["std"], expected["std"])
+    np.testing.assert_array_equal(found["max"], expected["max"])
+
+
+def test_paths_and_numbers_of_numpy_do_as_well(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("The river had risen.", "utf-8")
+    paths = [str(tmp_path / "a.txt"), str(tmp_path / "b.txt")]
+    plain = hs.profile("demo", paths, window=4, sites="embed")
+    given = hs.profile(
+        tiny.DEMO,
+        (tmp_path / name for name in ("a.txt", "b.txt")),
+        text=None,
+        window=np.int64(4),
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+        sites=("embed",),
+        sample_mib=np.float32(8),
+    )
+    assert given.tokens == plain.tokens
+    assert given.manifest["corpus"]["sources"] == plain.manifest["corpus"]["sources"]
+    assert given.manifest["corpus"]["window"] == 4
+
+
+@pytest.mark.parametrize(
+    "path", [None, 3, BYTES, Strange(), [], "", "a\0b", "x" * 300, Path("none.nc"), "none"]
+)
+def test_paths_of_profiles(path: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(lambda: hs.open(path))
+    if path not in ("none", Path("none.nc")):
+        profile = hs.from_states({"embed": STATES})
+        refused(lambda: profile.save(path))
+    assert not list(tmp_path.iterdir())

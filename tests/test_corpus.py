@@ -421,7 +421,8 @@ def test_the_digest_of_a_tokenizer_is_of_what_it_is_not_of_its_last_call(
 ) -> None:
     fresh = describe_tokenizer(own)
     list(corpus.Windower(own, 8)([corpus.Document(TEXT, "t")]))
-    own(TEXT, truncation=True, max_length=5, padding="max_length")
+    own.backend_tokenizer.enable_truncation(5)
+    own.backend_tokenizer.enable_padding(length=5)
     assert own.backend_tokenizer.truncation is not None
     assert own.backend_tokenizer.padding is not None
     assert describe_tokenizer(own) == fresh

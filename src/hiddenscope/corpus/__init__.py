@@ -2,7 +2,7 @@
 
 from hiddenscope.corpus.batching import TokenBatch, batches
 from hiddenscope.corpus.chat import check_template
-from hiddenscope.corpus.encoding import BOS_MODES, adds_bos, special_ids
+from hiddenscope.corpus.encoding import BOS_MODES, adds_bos, check_tokenizer, special_ids
 from hiddenscope.corpus.sharding import SHARD_BYTES, shards
 from hiddenscope.corpus.sources import (
     DEFAULT_SOURCE,
@@ -28,6 +28,7 @@ __all__ = [
     "batches",
     "check_sources",
     "check_template",
+    "check_tokenizer",
     "documents",
     "left_out",
     "limit_tokens",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
 
 from hiddenscope.corpus.chat import check_template, render
 from hiddenscope.errors import InputError
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
-    from transformers import PreTrainedTokenizerBase
 
     from hiddenscope.corpus.sources import Document
 
@@ -23,8 +24,29 @@ if TYPE_CHECKING:
 BOS_MODES = ("auto", "add", "never")
 
 
+def check_tokenizer(tokenizer: Any) -> None:
+    """Refuse what is no tokenizer of transformers, such as its name.
+
+    Raises
+    ------
+    InputError
+        The message says how to come by one.
+    """
+    if isinstance(tokenizer, PreTrainedTokenizerBase):
+        return
+    advice = "one that transformers.AutoTokenizer.from_pretrained(name) returns"
+    if isinstance(getattr(tokenizer, "tokenizer", None), PreTrainedTokenizerBase):
+        advice = "the processor's own, processor.tokenizer"
+    elif isinstance(tokenizer, Tokenizer):
+        advice = "transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer)"
+    named = f"the name {tokenizer!r}" if isinstance(tokenizer, str) else type(tokenizer).__name__
+    msg = f"tokenizer must be a tokenizer of transformers, got {named}: pass {advice}"
+    raise InputError(msg)
+
+
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """Return the ids that the tokenizer flags special, without one that serves only as UNK."""
+    check_tokenizer(tokenizer)
     added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     flagged = set(tokenizer.all_special_ids) | added
     unknown = tokenizer.unk_token_id
@@ -38,6 +60,7 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
 
 def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether the tokenizer puts its BOS (or CLS) token before a text."""
+    check_tokenizer(tokenizer)
     ids = tokenizer("a")["input_ids"]
     return bool(ids) and ids[0] in opening_ids(tokenizer)
 

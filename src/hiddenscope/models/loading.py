@@ -231,7 +231,8 @@ def _local_folder(name: str) -> Path | None:
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
     except (OSError, ValueError) as error:
-        msg = f"{name[:60]!r}… is no model's name ({error}): for a text use --text"
+        reason = getattr(error, "strerror", None) or error
+        msg = f"{name[:60]!r}… is no model's name ({reason}): for a text use --text"
         raise ModelError(msg) from error
     if is_folder:
         return path

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from hiddenscope.errors import OutputError, ProfileError
+from hiddenscope.errors import InputError, OutputError, ProfileError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +58,7 @@ def write(tree: xr.DataTree, path: str | Path) -> Path:
     OutputError
         The place cannot be written; what was there before is as it was.
     """
-    target = Path(path)
+    target = _place(path, OutputError)
     temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -73,8 +73,8 @@ def write(tree: xr.DataTree, path: str | Path) -> Path:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
-    except OSError as error:
-        msg = f"cannot write {str(target)!r}: {error.strerror or error}"
+    except (OSError, ValueError) as error:
+        msg = f"cannot write {str(target)!r}: {getattr(error, 'strerror', None) or error}"
         raise OutputError(msg) from error
     finally:
         if temporary is not None:
@@ -113,10 +113,14 @@ def read(path: str | Path) -> xr.DataTree:
         There is no such file, it is not a profile, it is damaged, or a newer hiddenscope
         wrote it.
     """
-    target = Path(path)
-    if target.is_dir():
-        target = target / "profile.nc"
-    if not target.is_file():
+    target = _place(path, ProfileError)
+    try:
+        if target.is_dir():
+            target = target / "profile.nc"
+        is_file = target.is_file()
+    except OSError:  # no file has a name of such a length
+        is_file = False
+    if not is_file:
         msg = (
             f"there is no profile {str(path)!r}: expected a profile.nc or the folder of a run "
             "that holds one; `hiddenscope profile` makes one"
@@ -135,6 +139,13 @@ def read(path: str | Path) -> xr.DataTree:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         _refuse(path, f"reading failed ({reason})", error)
+
+
+def _place(path: Any, error: type[InputError]) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        msg = f"expected the path of a profile, got {type(path).__name__}"
+        raise error(msg)
+    return Path(os.fsdecode(path))
 
 
 def _check_kind(path: str | Path, attributes: Mapping[str, Any]) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from hiddenscope.corpus import special_ids
+from hiddenscope.corpus import check_tokenizer, special_ids
 from hiddenscope.errors import InputError
 from hiddenscope.models import RESIDUAL
+from hiddenscope.profiling import arguments
 from hiddenscope.profiling.assemble import assemble, describe_tokenizer
 from hiddenscope.profiling.layouts import Options, make_layout
 from hiddenscope.profiling.streams import set_apart
@@ -18,9 +20,7 @@ from hiddenscope.stats import NO_TOKEN, Batch, States, StreamState, Tokens, find
 from hiddenscope.strata import PADDING, PLAIN, REGULAR, stratify
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
     from transformers import PreTrainedTokenizerBase
 
     from hiddenscope.profiles import Profile
@@ -44,7 +44,7 @@ def from_states(
         By site, in the order of the forward pass; float32, bfloat16 or float16 (others are
         rounded to float32).
     mask : array [batch, pos], optional
-        Zero for padding; positions are counted over the rest of each row.
+        0 for padding, 1 for every other token; positions are counted over the rest of each row.
     input_ids : array [batch, pos] of int, optional
         To show tokens, and with `tokenizer` to tell special ones apart.
     tokenizer : PreTrainedTokenizerBase, optional
@@ -64,25 +64,19 @@ def from_states(
     Raises
     ------
     InputError, SiteError
-        Shapes do not agree, there are fewer than two tokens, or a name is not a site.
+        Shapes do not agree, there are fewer than two tokens, a name is not a site, or something
+        is not of the kind that is expected.
     """
-    if not states:
-        msg = "no states were given: pass {site: array [batch, pos, channel]}"
-        raise InputError(msg)
-    tensors = {Site(str(site)).name: _tensor(site, x) for site, x in states.items()}
+    arguments.check({"causal": arguments.FLAG, "name": arguments.TEXT}, locals())
+    if tokenizer is not None:
+        check_tokenizer(tokenizer)
+    tensors = _tensors(states)
     shape = next(iter(tensors.values())).shape
-    wrong = {site: tuple(x.shape) for site, x in tensors.items() if x.shape != shape}
-    if wrong:
-        site, other = next(iter(wrong.items()))
-        msg = f"all sites must have one shape, got {tuple(shape)} and, at {site}, {other}"
-        raise InputError(msg)
     rows, length = int(shape[0]), int(shape[1])
-    real = np.ones((rows, length), bool) if mask is None else _like(mask, rows, length, "mask") != 0
-    known = (
-        np.full((rows, length), NO_TOKEN, np.int64)
-        if input_ids is None
-        else _like(input_ids, rows, length, "input_ids").astype(np.int64)
-    )
+    real = np.ones((rows, length), bool) if mask is None else _mask(mask, rows, length)
+    known = np.full((rows, length), NO_TOKEN, np.int64)
+    if input_ids is not None:
+        known = _ids(input_ids, real)
     positions = np.where(real, np.cumsum(real, 1) - 1, 0)
     special = special_ids(tokenizer) if tokenizer is not None else frozenset[int]()
     base = np.where(real, np.int8(PLAIN.index(REGULAR)), np.int8(PADDING))
@@ -97,7 +91,7 @@ def from_states(
     if real.sum() < 2:
         msg = f"at least two tokens are needed, got {int(real.sum())}"
         raise InputError(msg)
-    chosen = Options(strata=PLAIN, **options)
+    chosen = Options(PLAIN, **options)
     trunk = [site for site in tensors if Site(site).in_trunk]
     layout = make_layout(list(tensors), int(shape[2]), trunk=trunk, options=chosen)
     state = StreamState(layout)
@@ -134,24 +128,107 @@ def from_states(
     return assemble(states_of, hf={}, manifest=manifest, checks=[], tokenizer=tokenizer)
 
 
-def _tensor(site: str, states: Any) -> torch.Tensor:
-    x = states if isinstance(states, torch.Tensor) else torch.from_numpy(np.array(states))
-    if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-        if not x.dtype.is_floating_point:
-            msg = f"the states of {site} are {x.dtype}: expected floating point"
+def _tensors(states: Any) -> dict[str, torch.Tensor]:
+    if not isinstance(states, Mapping):
+        msg = (
+            f"states must be {{site: array [batch, pos, channel]}}, got {arguments.shown(states)}: "
+            "name each, such as {'embed': x[0], 'block.0.resid_post': x[1]}"
+        )
+        raise InputError(msg)
+    if not states:
+        msg = "no states were given: pass {site: array [batch, pos, channel]}"
+        raise InputError(msg)
+    tensors: dict[str, torch.Tensor] = {}
+    for site, values in states.items():
+        name = Site(str(site)).name
+        if name in tensors:
+            msg = f"the site {name} is given twice"
             raise InputError(msg)
+        tensors[name] = _tensor(name, values)
+    first, expected = next((site, x.shape) for site, x in tensors.items())
+    for site, x in tensors.items():
+        if x.shape != expected:
+            msg = (
+                f"all sites must have one shape, got {tuple(expected)} at {first} and "
+                f"{tuple(x.shape)} at {site}"
+            )
+            raise InputError(msg)
+    return tensors
+
+
+def _tensor(site: str, values: Any) -> torch.Tensor:
+    what = f"the states of {site}"
+    if isinstance(values, torch.Tensor):
+        x = _dense(what, values)
+    else:
+        array = _array(what, values)
+        if array.dtype.kind != "f":
+            msg = f"{what} are {array.dtype}: expected floating point"
+            raise InputError(msg)
+        # Torch has neither numbers of more than 8 bytes nor those of another byte order.
+        x = torch.from_numpy(array.astype(f"=f{min(array.dtype.itemsize, 8)}"))
+    if not x.dtype.is_floating_point:
+        msg = f"{what} are {x.dtype}: expected floating point"
+        raise InputError(msg)
+    if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         x = x.float()
     if x.ndim != 3 or not x.numel():
-        msg = f"the states of {site} have shape {tuple(x.shape)}: expected [batch, pos, channel]"
+        msg = f"{what} have shape {tuple(x.shape)}: expected [batch, pos, channel]"
         raise InputError(msg)
     return x
 
 
-def _like(values: ArrayLike, rows: int, length: int, name: str) -> np.ndarray[Any, Any]:
+def _dense(what: str, x: torch.Tensor) -> torch.Tensor:
+    """Return a tensor that holds each of its values; no gradient is followed into it."""
+    if x.is_meta or x.is_nested:
+        kind = "meta" if x.is_meta else "nested"
+        msg = f"{what} are a {kind} tensor: expected a dense one that holds its values"
+        raise InputError(msg)
+    x = x.detach()
+    return x if x.layout is torch.strided else x.to_dense()
+
+
+def _array(what: str, values: Any) -> np.ndarray[Any, Any]:
+    try:
+        array = np.array(values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        msg = f"{what}: {arguments.shown(values)} is no array of numbers: {error}"
+        raise InputError(msg) from error
+    if np.ma.is_masked(values):
+        msg = f"{what} are a masked array: fill it, and say in mask= which tokens are padding"
+        raise InputError(msg)
+    return array
+
+
+def _like(values: Any, rows: int, length: int, name: str) -> np.ndarray[Any, Any]:
     if isinstance(values, torch.Tensor):
-        values = (values.float() if values.is_floating_point() else values).cpu().numpy()
-    array = np.asarray(values)
+        x = _dense(name, values)
+        values = (x.float() if x.is_floating_point() else x).cpu().numpy()
+    array = _array(name, values)
     if array.shape != (rows, length):
         msg = f"{name} has shape {array.shape}: expected ({rows}, {length}), as the states"
         raise InputError(msg)
     return array
+
+
+def _mask(values: Any, rows: int, length: int) -> NDArray[np.bool_]:
+    array = _like(values, rows, length, "mask")
+    # An additive mask, 0 where a token counts, would be read the wrong way round.
+    if array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
+        msg = "mask must hold 1 for each token and 0 for padding, and nothing else"
+        raise InputError(msg)
+    return array.astype(np.bool_)
+
+
+def _ids(values: Any, real: NDArray[np.bool_]) -> NDArray[np.int64]:
+    array = _like(values, real.shape[0], real.shape[1], "input_ids")
+    if array.dtype.kind not in "iu":
+        msg = f"input_ids are {array.dtype}: expected whole numbers"
+        raise InputError(msg)
+    # What stands at padding is never looked at.
+    array = np.where(real, array, 0)
+    bad = array[(array < 0) | (array > np.iinfo(np.int32).max)]
+    if len(bad):
+        msg = f"input_ids hold {bad[0]}, which no token has: expected numbers from 0"
+        raise InputError(msg)
+    return array.astype(np.int64)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from hiddenscope.errors import SiteError
+from hiddenscope.profiling import arguments
 from hiddenscope.profiling.streams import group_by_width
 from hiddenscope.sites import select_sites
 
@@ -37,8 +38,8 @@ def choose_sites(patterns: str | Iterable[str], structure: Structure) -> dict[st
         A part matches nothing in any stream; the message names the points that there are, and
         why a point that was asked for is not.
     """
-    parts = patterns.split(",") if isinstance(patterns, str) else list(patterns)
-    parts = [part.strip() for part in parts]
+    given = patterns.split(",") if isinstance(patterns, str) else patterns
+    parts = [part.strip() for part in arguments.texts("sites", given, none=False)]
     if not parts:
         select_sites([], [], [])
     chosen: dict[str, list[str]] = {}

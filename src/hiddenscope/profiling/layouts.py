@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from hiddenscope.analysis import THRESHOLDS
 from hiddenscope.errors import InputError
+from hiddenscope.profiling import arguments
 from hiddenscope.stats import COMPACT_BYTES, Layout
 from hiddenscope.strata import PLAIN
 
@@ -21,6 +22,7 @@ DEFAULT_SAMPLE_MIB = 8.0
 SAMPLE_BYTES = 2
 """Of a value of the sample: its states are rounded to bfloat16."""
 _THRESHOLDS = ("outlier", "outlier_rms", "massive", "massive_ratio")
+_NUMBERS = ("sample_mib", *_THRESHOLDS)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Options:
     Raises
     ------
     InputError
-        A number makes no sense.
+        A number makes no sense, or is none; an option does not exist.
     """
 
     strata: tuple[str, ...] = PLAIN
@@ -52,7 +54,17 @@ class Options:
     massive: float = THRESHOLDS["massive"]
     massive_ratio: float = THRESHOLDS["massive_ratio"]
 
+    def __new__(cls, *strata: tuple[str, ...], **given: Any) -> Self:
+        """Refuse an option that does not exist, whoever passes it on."""
+        known = _NUMBERS if strata else ("strata", *_NUMBERS)
+        for name in given:
+            if name not in known:
+                msg = f"there is no option {name!r}: choose among {', '.join(_NUMBERS)}"
+                raise InputError(msg)
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
+        arguments.check(dict.fromkeys(_NUMBERS, arguments.NUMBER), vars(self))
         if not 0 <= self.sample_mib < math.inf:
             msg = f"the sample's budget must be at least 0 MiB and finite, got {self.sample_mib}"
             raise InputError(msg)
@@ -67,7 +79,7 @@ class Options:
     @property
     def thresholds(self) -> dict[str, float]:
         """The thresholds, as the manifest keeps them."""
-        return {key: getattr(self, key) for key in _THRESHOLDS}
+        return {key: float(getattr(self, key)) for key in _THRESHOLDS}
 
 
 def make_layout(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from hiddenscope.models import (
     padding_changes,
     vocabulary,
 )
+from hiddenscope.profiling import arguments
 from hiddenscope.profiling.audit import moves_states
 from hiddenscope.profiling.layouts import Options
 from hiddenscope.profiling.recorder import Recorder
@@ -28,7 +30,7 @@ from hiddenscope.stats import Fold, States
 from hiddenscope.strata import CHAT, PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -38,6 +40,24 @@ if TYPE_CHECKING:
 
 DEFAULT_WINDOW = 2048
 DEFAULT_BATCH_TOKENS = 4096
+
+_KINDS = {
+    "window": arguments.optional(arguments.WHOLE),
+    "max_tokens": arguments.optional(arguments.WHOLE),
+    "batch_tokens": arguments.WHOLE,
+    "shard_bytes": arguments.WHOLE,
+    "dtype": arguments.optional(arguments.DTYPE),
+    "device": arguments.DEVICE,
+    "device_map": arguments.optional(arguments.DEVICE_MAP),
+    "revision": arguments.optional(arguments.TEXT),
+    "trust_remote_code": arguments.FLAG,
+    "column": arguments.optional(arguments.TEXT),
+    "split": arguments.TEXT,
+    "chat": arguments.FLAG,
+    "bos": arguments.TEXT,
+    "pack": arguments.FLAG,
+    "progress": arguments.optional(arguments.FUNCTION),
+}
 
 
 @dataclass(frozen=True)
@@ -58,10 +78,10 @@ class Progress:
 
 
 def profile(
-    model: str | PreTrainedModel = DEMO,
-    sources: str | Sequence[str] = (),
+    model: str | os.PathLike[str] | PreTrainedModel = DEMO,
+    sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = (),
     *,
-    text: str | Sequence[str] = (),
+    text: str | Iterable[str] | None = (),
     tokenizer: PreTrainedTokenizerBase | None = None,
     sites: str | Iterable[str] = "trunk",
     window: int | None = None,
@@ -85,13 +105,13 @@ def profile(
 
     Parameters
     ----------
-    model : str or PreTrainedModel
+    model : str, Path or PreTrainedModel
         ``demo``, a local folder, a GGUF file, a name on the Hugging Face hub, or a loaded model
         (then with `tokenizer`).
-    sources : str or sequence of str
+    sources : str, Path or iterable of them
         ``sample:NAME``, files, folders, ``.jsonl`` files, ``-``; ``sample:mixed`` where there
         is no `text` either.
-    text : str or sequence of str
+    text : str or iterable of str
         Literal texts, a document each.
     tokenizer : PreTrainedTokenizerBase, optional
         For a loaded model.
@@ -138,18 +158,26 @@ def profile(
     InputError
         And its kinds: what was asked for cannot be done.
     """
-    sources = [sources] if isinstance(sources, str) else list(sources)
-    texts = [text] if isinstance(text, str) else list(text)
-    if not sources and not texts:
-        sources = [corpus.DEFAULT_SOURCE]
-    _check_options(window=window, max_tokens=max_tokens, batch_tokens=batch_tokens)
-    chosen = Options(strata=CHAT if chat else PLAIN, **options)
-    corpus.check_sources(sources, texts, split, chat=chat)
+    arguments.check(_KINDS, locals())
+    origins = arguments.texts("sources", sources, paths=True)
+    texts = arguments.texts("text", text)
+    if tokenizer is not None:
+        corpus.check_tokenizer(tokenizer)
+    if not origins and not texts:
+        origins = [corpus.DEFAULT_SOURCE]
+    window, max_tokens, batch_tokens, shard_bytes = _at_least(
+        window=(window, 4),
+        max_tokens=(max_tokens, 2),
+        batch_tokens=(batch_tokens, 1),
+        shard_bytes=(shard_bytes, 1),
+    )
+    chosen = Options(CHAT if chat else PLAIN, **options)
+    corpus.check_sources(origins, texts, split, chat=chat)
     loaded = _load(
         model,
         tokenizer,
-        dtype=dtype,
-        device=device,
+        dtype=None if dtype is None else str(dtype).removeprefix("torch."),
+        device=str(device),
         revision=revision,
         device_map=device_map,
         trust_remote_code=trust_remote_code,
@@ -161,16 +189,16 @@ def profile(
     windower = corpus.Windower(loaded.tokenizer, length, bos=bos, pack=pack, chat=chat)
     recorder = Recorder(loaded, sites=sites, options=chosen)
     loop = _Loop(recorder, windower, batch_tokens, max_tokens, progress)
-    documents = corpus.documents(sources, texts, column=column, split=split, chat=chat)
-    total = corpus.size(sources, texts, chat=chat)
-    left_out = corpus.left_out(sources, chat=chat)
+    documents = corpus.documents(origins, texts, column=column, split=split, chat=chat)
+    total = corpus.size(origins, texts, chat=chat)
+    left_out = corpus.left_out(origins, chat=chat)
     if progress is not None:
         progress(Progress(0, total, 0))
     with _evaluation(loaded.model), recorder:
         states = loop.run(corpus.shards(documents, shard_bytes), total)
     described = {
-        "name": _corpus_name(sources, texts),
-        "sources": sources,
+        "name": _corpus_name(origins, texts),
+        "sources": origins,
         "texts": len(texts),
         "column": column,
         "left_out": left_out,
@@ -287,10 +315,12 @@ def _check_ids(model: PreTrainedModel, ids: torch.Tensor) -> None:
 
 
 def _load(
-    model: str | PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, **options: Any
+    model: str | os.PathLike[str] | PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    **options: Any,
 ) -> LoadedModel:
-    if isinstance(model, str):
-        loaded = load(model, **options)
+    if isinstance(model, str | os.PathLike):
+        loaded = load(os.fsdecode(model), **options)
         if tokenizer is None:
             return loaded
         # What the loader says of the model's own tokenizer does not hold for another.
@@ -314,16 +344,13 @@ def _window(loaded: LoadedModel, window: int | None) -> int | None:
     return window
 
 
-def _check_options(*, window: int | None, max_tokens: int | None, batch_tokens: int) -> None:
-    least = {
-        "window": (window, 4),
-        "max_tokens": (max_tokens, 2),
-        "batch_tokens": (batch_tokens, 1),
-    }
-    for name, (value, minimum) in least.items():
+def _at_least(**bounds: tuple[Any, int]) -> list[Any]:
+    """Return whole numbers, each of which is None or not below its bound."""
+    for name, (value, minimum) in bounds.items():
         if value is not None and value < minimum:
             msg = f"{name} must be at least {minimum}, got {value}"
             raise InputError(msg)
+    return [None if value is None else int(value) for value, _ in bounds.values()]
 
 
 def _corpus_name(sources: list[str], texts: list[str]) -> str:

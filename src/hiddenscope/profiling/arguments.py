@@ -1,0 +1,104 @@
+"""Arguments of the wrong kind, refused by name before anything costly is done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from hiddenscope.errors import InputError
+
+
+class Kind(NamedTuple):
+    """What an argument may be, in words and as a test."""
+
+    expected: str
+    fits: Callable[[Any], bool]
+
+
+def _of(expected: str, *types: type) -> Kind:
+    # True is an int in Python, and no number here.
+    return Kind(
+        expected,
+        lambda value: (
+            isinstance(value, types) and (bool in types or not isinstance(value, bool | np.bool_))
+        ),
+    )
+
+
+def optional(kind: Kind) -> Kind:
+    """Return a kind that may also be None."""
+    return Kind(f"{kind.expected}, or None", lambda value: value is None or kind.fits(value))
+
+
+TEXT = _of("a text", str)
+FLAG = _of("True or False", bool, np.bool_)
+WHOLE = _of("a whole number", int, np.integer)
+NUMBER = _of("a number", int, float, np.integer, np.floating)
+FUNCTION = Kind("a function", callable)
+DTYPE = _of("a name such as 'float32'", str, torch.dtype)
+DEVICE = _of("a name such as 'cpu'", str, torch.device)
+DEVICE_MAP = _of("a name such as 'auto' or a dictionary", str, dict)
+
+
+def check(kinds: Mapping[str, Kind], given: Mapping[str, Any]) -> None:
+    """Refuse arguments that are not of their kind.
+
+    Raises
+    ------
+    InputError
+        The message says which, what was expected and what came.
+    """
+    for name, kind in kinds.items():
+        if not kind.fits(given[name]):
+            msg = f"{name} must be {kind.expected}, got {shown(given[name])}"
+            raise InputError(msg)
+
+
+def texts(name: str, value: Any, *, paths: bool = False, none: bool = True) -> list[str]:
+    """Return one text, or several, as a list.
+
+    Parameters
+    ----------
+    name : str
+    value : str or iterable of str
+        None stands for none where `none` allows it.
+    paths : bool
+        Whether a Path stands for its text.
+    none : bool
+
+    Raises
+    ------
+    InputError
+        It is, or holds, something else.
+    """
+    types = (str, os.PathLike) if paths else (str,)
+    kind = f"a text{' or Path' * paths}"
+    if value is None and none:
+        return []
+    several = [value] if isinstance(value, types) else value
+    if isinstance(several, bytes | bytearray | Mapping) or not isinstance(several, Iterable):
+        msg = f"{name} must be {kind} or a list of them, got {shown(value)}"
+        raise InputError(msg)
+    held = list(several)
+    for number, item in enumerate(held, 1):
+        if not isinstance(item, types):
+            msg = f"{name} must hold {kind} each, but number {number} is {shown(item)}"
+            raise InputError(msg)
+    return [os.fsdecode(item) if isinstance(item, os.PathLike) else str(item) for item in held]
+
+
+def shown(value: Any) -> str:
+    """Say what came, in a few words."""
+    if value is None or isinstance(value, bool | int | float):
+        return repr(value)
+    if isinstance(value, bytes | bytearray):
+        return f"bytes ({bytes(value[:20])!r}): decode them first"
+    if isinstance(value, str):
+        return f"the text {value[:40]!r}"
+    if isinstance(value, os.PathLike):
+        return f"the path {os.fsdecode(value)!r}"
+    return f"a {type(value).__name__}"
