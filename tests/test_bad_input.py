@@ -13,12 +13,20 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models
-from transformers import AutoModel, CLIPVisionConfig, LlamaConfig, LlavaConfig
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+)
 
 import hiddenscope as hs
-from hiddenscope.errors import HiddenscopeError
-from hiddenscope.models import inspect
+from hiddenscope import corpus
+from hiddenscope.errors import HiddenscopeError, HiddenscopeWarning
+from hiddenscope.models import inspect, load
 from hiddenscope.profiling import choose_sites
 from hiddenscope.sites import Site
 
@@ -275,7 +283,7 @@ def test_sites(structure: Structure, value: Any, says: str) -> None:
         ({"dtype": "float16"}, "for models loaded by name"),
         ({"device": "auto"}, "for models loaded by name"),
         ({"trust_remote_code": True}, "for models loaded by name"),
-        ({"window": 1000}, "longer than the model's context"),
+        ({"window": 9999}, "longer than the model's context"),
         ({"text": ""}, "no text|fewer than two tokens"),
         ({"text": "a"}, "fewer than two tokens"),
         ({"text": ["", " \n"]}, "fewer than two tokens"),
@@ -287,7 +295,7 @@ def test_arguments_beside_a_loaded_model(
     demo: LoadedModel, given: dict[str, object], says: str
 ) -> None:
     usual = {"text": "Some words.", "tokenizer": demo.tokenizer}
-    refused(lambda: hs.profile(demo.model, **usual | given), says)
+    refused(lambda: hs.profile(tiny.make("gpt2"), **usual | given), says)
 
 
 @pytest.mark.parametrize(
@@ -414,13 +422,13 @@ def test_states_of_other_kinds_give_the_same_numbers(values: Any) -> None:
     np.testing.assert_array_equal(found["max"], expected["max"])
 
 
-def test_paths_and_numbers_of_numpy_do_as_well(tmp_path: Path) -> None:
+def test_paths_and_numbers_of_numpy_do_as_well(saved: Path, tmp_path: Path) -> None:
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text("The river had risen.", "utf-8")
     paths = [str(tmp_path / "a.txt"), str(tmp_path / "b.txt")]
-    plain = hs.profile("demo", paths, window=4, sites="embed")
+    plain = hs.profile(str(saved), paths, window=4, sites="embed")
     given = hs.profile(
-        tiny.DEMO,
+        saved,
         (tmp_path / name for name in ("a.txt", "b.txt")),
         text=None,
         window=np.int64(4),
@@ -444,3 +452,205 @@ def test_paths_of_profiles(path: Any, tmp_path: Path, monkeypatch: pytest.Monkey
         profile = hs.from_states({"embed": STATES})
         refused(lambda: profile.save(path))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of two blocks with a head, saved with a tokenizer; tests copy it."""
+    model = AutoModelForCausalLM.from_config(tiny.make("llama").config)
+    return tiny.save(model, tmp_path_factory.mktemp("saved") / "model")
+
+
+WEIGHTS, WORDS, KEY = "model.safetensors", "tokenizer.json", "model.layers.0.mlp.up_proj.weight"
+
+
+def holding(name: str, data: bytes) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes(data)
+
+
+def config(**changes: object) -> Callable[[Path], object]:
+    return lambda folder: edit(folder, "config.json", **changes)
+
+
+def renamed(name: str, to: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).rename(folder / to)
+
+
+def without(folder: Path, key: str = KEY, rows: int = 0) -> None:
+    """Take a tensor away, or all but some of its rows."""
+    tensors = load_file(folder / WEIGHTS)
+    tensor = tensors.pop(key)
+    kept = {key: tensor[:rows].clone()} if rows else {}
+    save_file(tensors | kept, folder / WEIGHTS, {"format": "pt"})
+
+
+def in_a_folder_each(folder: Path) -> None:
+    for step in ("checkpoint-1", "checkpoint-2"):
+        shutil.copytree(folder, folder.parent / "all" / step)
+    shutil.rmtree(folder)
+    (folder.parent / "all").rename(folder)
+
+
+def emptied(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def a_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("words")
+
+
+def indexed(folder: Path) -> None:
+    (folder / WEIGHTS).rename(folder / "a.safetensors")
+    index = {"metadata": {}, "weight_map": {KEY: "b.safetensors"}}
+    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
+
+
+SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
+    "an adapter alone": (renamed("config.json", "adapter_config.json"), "holds an adapter"),
+    "an adapter beside a model": (holding("adapter_config.json", b"{}"), "holds an adapter"),
+    "folders of checkpoints": (in_a_folder_each, "checkpoint-1, .*checkpoint-2.: name one"),
+    "no folder": (shutil.rmtree, "no model folder"),
+    "an empty folder": (emptied, "without config.json"),
+    "a file": (a_file, "is a file, but the first argument is the model"),
+    "a pickle": (renamed(WEIGHTS, "pytorch_model.bin"), "no .*safetensors weights"),
+    "another name of the weights": (renamed(WEIGHTS, "weights.safetensors"), "cannot load"),
+    "weights of no bytes": (holding(WEIGHTS, b""), "cannot load"),
+    "weights that are words": (holding(WEIGHTS, b"some words"), "cannot load"),
+    "weights with a wild header": (holding(WEIGHTS, b"\xff" * 64), "cannot load"),
+    "weights with a header alone": (holding(WEIGHTS, b"\2\0\0\0\0\0\0\0{}"), "lacks weights"),
+    "a tensor missing": (without, "lacks weights"),
+    "a tensor of another shape": (lambda folder: without(folder, rows=3), "other shapes"),
+    "an index to nowhere": (indexed, "cannot load"),
+    "a configuration of no bytes": (holding("config.json", b""), "cannot load"),
+    "a configuration that is no JSON": (holding("config.json", b"{"), "cannot load"),
+    "a configuration in Latin-1": (holding("config.json", b'{"a": "\xfc"}'), "cannot load"),
+    "a configuration that is a list": (holding("config.json", b"[]"), "cannot load"),
+    "a configuration without a type": (holding("config.json", b"{}"), "cannot load"),
+    "a type that nobody knows": (config(model_type="nobody"), "cannot load"),
+    "a type that is a number": (config(model_type=7), "cannot load"),
+    "images": (config(model_type="vit"), "."),
+    "more layers than weights": (config(num_hidden_layers=9), "lacks weights"),
+    "heads that do not divide": (config(num_attention_heads=7, head_dim=None), "."),
+    "a size that is a word": (config(hidden_size="wide"), "cannot load"),
+    "a size below zero": (config(hidden_size=-8), "."),
+    "a dtype that nobody knows": (config(dtype="float7"), "cannot load"),
+    "a quantisation that nobody knows": (
+        config(quantization_config={"quant_method": "nobody"}),
+        "quantised with 'nobody'",
+    ),
+    "a quantisation that is a word": (config(quantization_config="4 bits"), "."),
+    "no tokenizer": (lambda folder: (folder / WORDS).unlink(), "no tokenizer files"),
+    "a tokenizer of no bytes": (holding(WORDS, b""), "cannot load"),
+    "a tokenizer that is no JSON": (holding(WORDS, b"{"), "cannot load"),
+    "a tokenizer of another kind": (holding(WORDS, b"{}"), "cannot load"),
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_checkpoints(saved: Path, tmp_path: Path, what: str) -> None:
+    folder = Path(shutil.copytree(saved, tmp_path / "model"))
+    spoil, says = SPOILT[what]
+    spoil(folder)
+    assert str(folder) in refused(lambda: load(str(folder)), says)
+
+
+FILES: dict[str, tuple[str, bytes, str]] = {
+    "nothing": ("a.txt", b"", "is empty"),
+    "Latin-1": ("a.txt", b"an \xfcbermensch", "not UTF-8: byte 3 is 0xFC"),
+    "a picture": ("a.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not UTF-8: byte 0"),
+    "a picture named a text": ("a.txt", b"\xff\xd8\xff\xe0\0\x10JFIF\0", "not UTF-8: byte 0"),
+    "gzip": ("a.txt.gz", b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xcb", "not UTF-8"),
+    "zip": ("a.docx", b"PK\x03\x04\x14\0\0\0\x08\0\0\0", "full of NUL|not UTF-8"),
+    "NUL": ("a.txt", b"\0" * 64, "full of NUL"),
+    "UTF-16 without a mark": ("a.txt", "words".encode("utf-16-le"), "iconv -f utf-16le"),
+    "half of UTF-16": ("a.txt", b"\xff\xfea", "not whole UTF-16"),
+    "half of UTF-32": ("a.txt", b"\xff\xfe\0\0a\0", "not whole UTF-32"),
+    "cut in a character": ("a.txt", "words of water: 水".encode()[:-1], "not UTF-8"),
+    "a surrogate": ("a.txt", b"\xed\xa0\x80", "not UTF-8: byte 0 is 0xED"),
+    "a table": ("a.csv", b"text\nwords\n", "not read as prose"),
+    "a table with tabs": ("a.tsv", b"text\nwords\n", "not read as prose"),
+    "a list": ("a.json", b'[{"text": "words"}]', "not read as prose"),
+    "columns": ("a.parquet", b"PAR1", "not read as prose"),
+    "no JSON": ("a.jsonl", b"words\n", "a.jsonl:1 is not JSON"),
+    "half a row": ("a.jsonl", b'{"text": "one"}\n{"text": "tw', "a.jsonl:2 is not JSON"),
+    "one list": ("a.jsonl", b'[{"text": "one"}]', "a.jsonl:1 has no column 'text'"),
+    "a number": ("a.jsonl", b"7", "a.jsonl:1 has no column"),
+    "no column": ("a.jsonl", b'{"body": "one"}', "no column 'text' .it has 'body'"),
+    "a number for a text": ("a.ndjson", b'{"text": 3}', "a.ndjson:1: column 'text' holds int"),
+    "null for a text": ("a.jsonl", b'{"text": null}', "holds NoneType"),
+    "a list for a text": ("a.jsonl", b'{"text": ["one"]}', "holds list"),
+    "Latin-1 in a row": ("a.jsonl", b'{"text": "\xfc"}', "a.jsonl:1. is not UTF-8"),
+    "deep": ("a.jsonl", b"[" * 100_000, "a.jsonl:1 is not JSON"),
+    "half of UTF-16 in rows": ("a.jsonl", '{"text": "a"}'.encode("utf-16")[:-1], "UTF-16"),
+    "two objects": ("a.jsonl", b'{"text": "a"}{"text": "b"}', "a.jsonl:1 is not JSON"),
+}
+
+
+@pytest.mark.parametrize("what", FILES)
+def test_files(tmp_path: Path, what: str) -> None:
+    name, data, says = FILES[what]
+    path = tmp_path / name
+    path.write_bytes(data)
+    assert str(path) in refused(lambda: list(corpus.documents([str(path)])), says)
+    assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ([], "holds no text files"),
+        (["a.png", "b.csv"], "1 left out as .png, no text .a.png.; 1 left out as .csv"),
+        ([".hidden.txt"], "1 left out as hidden"),
+        (["deep/er/a.json"], "1 left out as .json, no text .deep/er/a.json."),
+    ],
+    ids=str,
+)
+def test_folders(tmp_path: Path, names: list[str], says: str) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("words")
+    refused(lambda: list(corpus.documents([str(tmp_path)])), says)
+
+
+class TestLoadingSaysWhatItLeftOut:
+    def test_layers_beyond_those_that_the_configuration_counts(
+        self, saved: Path, tmp_path: Path
+    ) -> None:
+        folder = Path(shutil.copytree(saved, tmp_path / "model"))
+        layers = json.loads((folder / "config.json").read_text())["num_hidden_layers"]
+        edit(folder, "config.json", num_hidden_layers=layers - 1)
+        expected = sorted(
+            key for key in load_file(folder / "model.safetensors") if f".{layers - 1}." in key
+        )
+        with pytest.warns(HiddenscopeWarning, match=f"holds {len(expected)} tensors that the"):
+            p = hs.profile(folder, text="Some words to measure.")
+        assert p.manifest["model"]["unused_weights"] == expected
+        assert p.manifest["model"]["unused_heads"] == ["lm_head.weight"]
+        (check,) = (c for c in p.checks if c["name"] == "checkpoint")
+        assert not check["passed"]
+        assert expected[0] in check["detail"]
+
+    def test_more_weights_in_the_folder(self, saved: Path, tmp_path: Path) -> None:
+        folder = Path(shutil.copytree(saved, tmp_path / "model"))
+        for name in ("consolidated.safetensors", "q4.gguf"):
+            shutil.copy(folder / "model.safetensors", folder / name)
+        p = hs.profile(folder, text="Some words to measure.")
+        assert p.manifest["model"]["unused_weights"] == []
+        (check,) = (c for c in p.checks if c["name"].startswith("checkpoint"))
+        assert check["name"] == "checkpoint files"
+        assert check["detail"].endswith("not read: consolidated.safetensors, q4.gguf")
+
+    def test_an_index_names_what_is_read(self, tmp_path: Path) -> None:
+        model = tiny.make("llama")
+        model.save_pretrained(with_tokenizer(tmp_path / "model"), max_shard_size="40KB")
+        assert len(list((tmp_path / "model").glob("*.safetensors"))) > 1
+        assert load(str(tmp_path / "model")).identity["unread_files"] == []
+        (tmp_path / "model" / "old.safetensors").touch()
+        assert load(str(tmp_path / "model")).identity["unread_files"] == ["old.safetensors"]
+
+    def test_of_images_and_text_the_text_is_measured(self, tmp_path: Path) -> None:
+        p = hs.profile(multimodal(tmp_path / "model"), text="Some words to measure.")
+        assert p.sites == ["embed", "block.0.resid_post", "final_norm"]
+        assert all(check["passed"] for check in p.checks)

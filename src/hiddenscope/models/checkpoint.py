@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +34,15 @@ _TOKENIZER_FILES = (
 
 def check_folder(name: str, folder: Path) -> None:
     """Refuse a folder that lacks a configuration, a tokenizer or safetensors weights."""
+    if (folder / "adapter_config.json").is_file():
+        # Without peft, transformers would leave it out and say nothing.
+        raise _adapter(name)
     if not (folder / "config.json").is_file():
-        if (folder / "adapter_config.json").is_file():
-            raise _adapter(name)
+        inside = sorted(p.parent for p in folder.glob("*/config.json"))
+        if inside:
+            shown = ", ".join(map(str, inside[:5])) + ", …" * (len(inside) > 5)
+            msg = f"{name!r} holds several folders of models ({shown}): name one of them"
+            raise ModelError(msg)
         msg = (
             f"{name!r} is a folder without config.json: point at a folder saved by transformers; "
             f"if it holds texts, say `hiddenscope profile demo {shlex.quote(name)}`"
@@ -104,6 +112,38 @@ def lacks(name: str, weights: Sequence[str], what: str = "lacks") -> ModelError:
         f"({', '.join(weights[:3])}{more}): they would be random, so nothing is measured; check "
         "its configuration against the weights"
     )
+
+
+def left_out(model: PreTrainedModel, info: dict[str, Any], folder: Path | None) -> dict[str, Any]:
+    """Return what of a checkpoint was not loaded, for the manifest.
+
+    Returns
+    -------
+    dict
+        ``unused_weights``: tensors of the model's body that it has no place for, as of layers
+        beyond those that its configuration counts; ``unused_heads``: what stands behind the
+        body; ``unread_files``: further checkpoints in the folder.
+    """
+    prefix = f"{model.base_model_prefix}."
+    unused = sorted(info["unexpected_keys"])
+    # Old checkpoints keep tables of rotations that are computed now.
+    unused = [key for key in unused if not key.endswith("rotary_emb.inv_freq")]
+    body = [key for key in unused if key.startswith(prefix) or re.search(r"\.\d+\.", key)]
+    return {
+        "unused_weights": body,
+        "unused_heads": sorted(set(unused) - set(body)),
+        "unread_files": _unread(folder) if folder else [],
+    }
+
+
+def _unread(folder: Path) -> list[str]:
+    """Return the weights beside those that transformers reads: one whole file, or the index's."""
+    read = {"model.safetensors"}
+    index = folder / "model.safetensors.index.json"
+    if not (folder / "model.safetensors").is_file() and index.is_file():
+        read = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+    held = (p.name for suffix in ("safetensors", "gguf") for p in folder.glob(f"*.{suffix}"))
+    return sorted(set(held) - read)
 
 
 def digest(folder: Path) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hiddenscope import corpus
-from hiddenscope.capture import Check, verify
+from hiddenscope.capture import verify
 from hiddenscope.errors import InputError, SourceError
 from hiddenscope.models import (
     DECODER,
@@ -25,6 +25,7 @@ from hiddenscope.models import (
 from hiddenscope.profiling import arguments
 from hiddenscope.profiling.audit import moves_states
 from hiddenscope.profiling.layouts import Options
+from hiddenscope.profiling.left_out import left_out
 from hiddenscope.profiling.recorder import Recorder
 from hiddenscope.stats import Fold, States
 from hiddenscope.strata import CHAT, PLAIN
@@ -191,7 +192,7 @@ def profile(
     loop = _Loop(recorder, windower, batch_tokens, max_tokens, progress)
     documents = corpus.documents(origins, texts, column=column, split=split, chat=chat)
     total = corpus.size(origins, texts, chat=chat)
-    left_out = corpus.left_out(origins, chat=chat)
+    not_read = corpus.left_out(origins, chat=chat)
     if progress is not None:
         progress(Progress(0, total, 0))
     with _evaluation(loaded.model), recorder:
@@ -201,7 +202,7 @@ def profile(
         "sources": origins,
         "texts": len(texts),
         "column": column,
-        "left_out": left_out,
+        "left_out": not_read,
         "split": split,
         "chat": chat,
         "bos": bos,
@@ -217,11 +218,8 @@ def profile(
         "shard_bytes": shard_bytes,
     }
     run = {"batch_tokens": batch_tokens, "threads": torch.get_num_threads(), "seeds": {}}
-    notes = [
-        Check("folder", True, f"of the files of {folder!r}: {what}", "note")
-        for folder, what in left_out.items()
-    ]
-    return recorder.build(states, described, run, lambda: notes)
+    checks = left_out(not_read, loaded.identity)
+    return recorder.build(states, described, run, lambda: checks)
 
 
 class _Loop:
