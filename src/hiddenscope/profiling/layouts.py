@@ -68,13 +68,14 @@ class Options:
         if not 0 <= self.sample_mib < math.inf:
             msg = f"the sample's budget must be at least 0 MiB and finite, got {self.sample_mib}"
             raise InputError(msg)
+        # States are compared in float32: a threshold between two of its values would count the
+        # same value in one batch and not in another.
+        with np.errstate(over="ignore"):
+            object.__setattr__(self, "outlier", float(np.float32(self.outlier)))
         for name, value in self.thresholds.items():
             if not 0 < value < math.inf:
                 msg = f"the threshold {name} must be positive and finite, got {value}"
                 raise InputError(msg)
-        # States are compared in float32: a threshold between two of its values would count the
-        # same value in one batch and not in another.
-        object.__setattr__(self, "outlier", float(np.float32(self.outlier)))
 
     @property
     def thresholds(self) -> dict[str, float]:
