@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 
 from hiddenscope.capture.hooks import Capture
-from hiddenscope.models import same_bits
+from hiddenscope.models import left_alone, same_bits
 from hiddenscope.sites import Site
 
 if TYPE_CHECKING:
@@ -210,9 +210,10 @@ def _residue(step: Step, states: Mapping[str, torch.Tensor]) -> tuple[float, boo
     return worst, bool((off <= allowed)[known].all())
 
 
-@torch.no_grad()
 def verify(structure: Structure, call: Mapping[str, Any]) -> list[Check]:
     """Run a small part of the first batch with and without hooks and compare.
+
+    The model is left as it was.
 
     Parameters
     ----------
@@ -228,9 +229,10 @@ def verify(structure: Structure, call: Mapping[str, Any]) -> list[Check]:
         key: x[:MAX_ROWS, : MAX_TOKENS // MAX_ROWS] if isinstance(x, torch.Tensor) else x
         for key, x in call.items()
     }
-    plain = structure.model(**small, output_hidden_states=True, return_dict=True)
     states: dict[str, dict[str, torch.Tensor]] = {s.name: {} for s in structure.streams}
-    with ExitStack() as stack:
+    with left_alone(structure.model):
+        plain = structure.model(**small, output_hidden_states=True, return_dict=True)
+    with left_alone(structure.model), ExitStack() as stack:
         for stream in structure.streams:
             held = states[stream.name]
             take = _keeper(held)

@@ -1,6 +1,7 @@
 """Models: loading them, and finding where their hidden states are."""
 
 from hiddenscope.models.adopting import adopt
+from hiddenscope.models.alone import evaluation, left_alone
 from hiddenscope.models.anatomy import POINTS, Step
 from hiddenscope.models.calling import forward_arguments, plain_ids, vocabulary
 from hiddenscope.models.context import context_length
@@ -24,8 +25,10 @@ __all__ = [
     "adopt",
     "context_length",
     "describe",
+    "evaluation",
     "forward_arguments",
     "inspect",
+    "left_alone",
     "load",
     "padding_changes",
     "plain_ids",

@@ -12,6 +12,10 @@ from hiddenscope.errors import ModelError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+ALIKE = 0.01
+"""Embeddings nearer to each other than this share of the farthest two are taken for one."""
+_CANDIDATES = 64
+
 
 def forward_arguments(
     model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor
@@ -74,8 +78,44 @@ def vocabulary(model: PreTrainedModel) -> int:
 
 
 def plain_ids(model: PreTrainedModel, count: int) -> list[int]:
-    """Return some tokens that a model knows, all different and none of them special."""
+    """Return some tokens that a model knows, none of them special, all with unlike embeddings.
+
+    Tokens that were never trained often share one embedding: put in each other's place they
+    change nothing, whether or not a model looks ahead.
+
+    Raises
+    ------
+    ModelError
+        It has no table of token embeddings, or one whose rows are alike.
+    """
     config = model.config.get_text_config()
     roles = ("pad", "bos", "eos", "decoder_start")
     special = {getattr(config, f"{role}_token_id", None) for role in roles}
-    return [i for i in range(vocabulary(model)) if i not in special][:count]
+    plain = [i for i in range(vocabulary(model)) if i not in special]
+    chosen: list[int] = []
+    rows = torch.zeros(0)
+    for start in range(0, len(plain), _CANDIDATES):
+        ids = plain[start : start + _CANDIDATES]
+        found = _embeddings(model, ids)
+        # Embeddings may share one large direction: what counts is how they differ.
+        least = ALIKE * float((found - found[0]).norm(dim=1).max())
+        for i, row in zip(ids, found, strict=True):
+            if not chosen or bool(((rows - row).norm(dim=1) > least).all()):
+                rows = torch.cat([rows.to(row).reshape(-1, len(row)), row[None]])
+                chosen.append(i)
+            if len(chosen) == count:
+                return chosen
+    msg = (
+        f"{type(model).__name__} has {len(chosen)} tokens with unlike embeddings, expected at "
+        f"least {count} to look into it with: were its weights loaded?"
+    )
+    raise ModelError(msg)
+
+
+def _embeddings(model: PreTrainedModel, ids: list[int]) -> torch.Tensor:
+    """Return the embeddings of some tokens, ``[token, channel]`` in float64 on the CPU."""
+    table = model.get_input_embeddings()
+    with torch.no_grad():
+        # Where accelerate keeps the weights elsewhere, it fetches them for a call.
+        rows = table(torch.tensor([ids]))[0] if table.weight.is_meta else table.weight[ids]
+    return torch.nan_to_num(rows.double().cpu())

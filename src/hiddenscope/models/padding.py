@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from hiddenscope.models.alone import left_alone
 from hiddenscope.models.calling import forward_arguments, plain_ids
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 TOKENS, PADDING = 6, 3
 
 
-@torch.no_grad()
 def padding_changes(model: PreTrainedModel, side: str) -> float:
     """Return by how much masked padding beside a text changes its states.
 
@@ -24,7 +24,7 @@ def padding_changes(model: PreTrainedModel, side: str) -> float:
     Parameters
     ----------
     model : PreTrainedModel
-        A base model.
+        A base model. It is left as it was.
     side : {'left', 'right'}
 
     Returns
@@ -39,15 +39,10 @@ def padding_changes(model: PreTrainedModel, side: str) -> float:
     parts = [(ids, 1), (filler, 0)][:: 1 if side == "right" else -1]
     padded = torch.cat([x for x, _ in parts], 1)
     mask = torch.cat([torch.full_like(x, real) for x, real in parts], 1)
-    training = model.training
-    model.eval()
-    try:
-        results = [
-            model(**forward_arguments(model, x, m), return_dict=True)
-            for x, m in ((ids, torch.ones_like(ids)), (padded, mask))
-        ]
-    finally:
-        model.train(training)
+    results = []
+    for x, m in ((ids, torch.ones_like(ids)), (padded, mask)):
+        with left_alone(model):
+            results.append(model(**forward_arguments(model, x, m), return_dict=True))
     output = "last_hidden_state"
     if getattr(model.config, "is_encoder_decoder", False):
         output = "encoder_last_hidden_state"

@@ -16,6 +16,7 @@ import torch
 from transformers.utils.output_capturing import OutputRecorder
 
 from hiddenscope.errors import ModelError
+from hiddenscope.models.alone import left_alone
 from hiddenscope.models.anatomy import Anatomy, Trace, dissect
 from hiddenscope.models.calling import forward_arguments, plain_ids
 from hiddenscope.models.taps import Tap, same_bits, tensors_in, turns_into
@@ -155,7 +156,7 @@ def inspect(model: PreTrainedModel) -> Structure:
     Parameters
     ----------
     model : PreTrainedModel
-        A base model without a head.
+        A base model without a head. It is left as it was.
 
     Returns
     -------
@@ -170,12 +171,13 @@ def inspect(model: PreTrainedModel) -> Structure:
     if getattr(model.config, "is_encoder_decoder", False):
         owners = {ENCODER: model.get_encoder(), DECODER: model.get_decoder()}
     paths = {module: path for path, module in model.named_modules()}
-    probes = [_Probe(name, owner, paths, type(model).__name__) for name, owner in owners.items()]
-    result = _run(model, probes)
-    return Structure(model, tuple(probe.stream(result) for probe in probes))
+    with left_alone(model):
+        kind = type(model).__name__
+        probes = [_Probe(name, owner, paths, kind) for name, owner in owners.items()]
+        result = _run(model, probes)
+        return Structure(model, tuple(probe.stream(result) for probe in probes))
 
 
-@torch.no_grad()
 def _run(model: PreTrainedModel, probes: Sequence[_Probe]) -> Any:
     """Run rows that differ in their last token only, of the text or of what a decoder reads."""
     plain = plain_ids(model, PROBE_TOKENS + 1)
@@ -187,8 +189,6 @@ def _run(model: PreTrainedModel, probes: Sequence[_Probe]) -> Any:
         decoder[2, -1] = plain[-1]
         call["decoder_input_ids"] = decoder
         call["decoder_attention_mask"] = torch.ones_like(decoder)
-    training = model.training
-    model.eval()
     try:
         for probe in probes:
             probe.hook()
@@ -202,7 +202,6 @@ def _run(model: PreTrainedModel, probes: Sequence[_Probe]) -> Any:
         )
         raise ModelError(msg) from error
     finally:
-        model.train(training)
         for probe in probes:
             probe.unhook()
 

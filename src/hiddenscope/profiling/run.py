@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from hiddenscope.models import (
     DEMO,
     adopt,
     context_length,
+    evaluation,
     forward_arguments,
     load,
     padding_changes,
@@ -195,7 +195,7 @@ def profile(
     not_read = corpus.left_out(origins, chat=chat)
     if progress is not None:
         progress(Progress(0, total, 0))
-    with _evaluation(loaded.model), recorder:
+    with evaluation(loaded.model), recorder:
         states = loop.run(corpus.shards(documents, shard_bytes), total)
     described = {
         "name": _corpus_name(origins, texts),
@@ -354,13 +354,3 @@ def _at_least(**bounds: tuple[Any, int]) -> list[Any]:
 def _corpus_name(sources: list[str], texts: list[str]) -> str:
     parts = [*([f"{len(texts)} given text{'s' * (len(texts) > 1)}"] if texts else []), *sources]
     return ", ".join(parts[:3]) + (f" and {len(parts) - 3} more" if len(parts) > 3 else "")
-
-
-@contextmanager
-def _evaluation(model: PreTrainedModel) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
