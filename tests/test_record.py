@@ -80,7 +80,7 @@ def test_positions_and_strata_come_from_what_the_model_was_called_with(
 ) -> None:
     positions = torch.tensor([[0, 1, 2, 0, 1, 2]])
     with hs.record(model) as recorder, torch.no_grad():
-        model(IDS[:1], position_ids=positions)
+        model(IDS[:1], position_ids=positions, use_cache=False)
         model(inputs_embeds=model.wte(IDS[1:]))
     p = recorder.profile()
     assert p.tokens == {"first": 3, "special": 0, "regular": 9} | EXTRA

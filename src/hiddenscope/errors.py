@@ -6,6 +6,7 @@
     ├── InputError          what was asked for cannot be done; the message says what to do
     │   ├── SourceError     a text, file or folder that cannot be read as a corpus
     │   ├── ModelError      a model or tokenizer that cannot be loaded or measured
+    │   ├── MaskError       an attention mask that cannot be read for certain
     │   ├── SiteError       a site that does not exist, or a pattern that matches none
     │   ├── ViewError       a view or stratum that does not exist
     │   ├── ProfileError    a file that is not a profile, or cannot answer a question
@@ -33,6 +34,10 @@ class SourceError(InputError):
 
 class ModelError(InputError):
     """A model or tokenizer cannot be loaded or measured."""
+
+
+class MaskError(InputError):
+    """An attention mask cannot be read for certain."""
 
 
 class SiteError(InputError):

@@ -19,6 +19,7 @@ from hiddenscope.errors import ModelError
 from hiddenscope.models.alone import left_alone
 from hiddenscope.models.anatomy import Anatomy, Trace, dissect
 from hiddenscope.models.calling import forward_arguments, plain_ids
+from hiddenscope.models.packing import keeps_apart
 from hiddenscope.models.taps import Tap, same_bits, tensors_in, turns_into
 from hiddenscope.sites import Site, trunk
 
@@ -40,7 +41,7 @@ class Stream:
     Attributes
     ----------
     name : {'residual', 'encoder', 'decoder'}
-    owner : Module
+    owner : PreTrainedModel
         Whose forward pass runs through the blocks; it is called with the stream's tokens.
     blocks : tuple of Tap
         The output of every block, in the order of calls.
@@ -56,6 +57,9 @@ class Stream:
         Channels of the stream.
     causal : bool
         Whether a token's states depend on earlier tokens only.
+    packs : bool
+        Whether sequences side by side in one row are kept apart where position ids start again,
+        in a call with neither mask nor cache.
     hf : dict of str to int
         Site → index in the tuple `hf_tuple`.
     hf_tuple : str
@@ -73,6 +77,7 @@ class Stream:
     output_width: int
     width: int
     causal: bool
+    packs: bool
     hf: dict[str, int]
     hf_tuple: str
     found: str
@@ -367,6 +372,7 @@ class _Probe:
                 "nothing is measured rather than something guessed"
             )
             raise ModelError(msg)
+        causal = self._causal()
         return Stream(
             name=self.name,
             owner=self.owner,
@@ -376,7 +382,8 @@ class _Probe:
             output=end,
             output_width=int(self.last.shape[-1]),
             width=int(self.outputs[-1].shape[-1]),
-            causal=self._causal(),
+            causal=causal,
+            packs=causal and self.name == RESIDUAL and keeps_apart(self.owner),
             hf=hf,
             hf_tuple=key,
             found=self.found,

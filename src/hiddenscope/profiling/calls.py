@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hiddenscope.errors import CaptureError
+from hiddenscope.errors import CaptureError, MaskError
+from hiddenscope.profiling.masks import Past, Reading, read_mask, sequence_starts
 from hiddenscope.stats import NO_TOKEN, Tokens
 from hiddenscope.strata import GENERATED, PADDING, PROMPT, REGULAR, stratify
 
@@ -60,18 +61,25 @@ class CallReader:
         self.stream, self.strata, self.special, self.bos = stream, tuple(strata), special, bos
         self.reset()
         self._signature = inspect.signature(stream.owner.forward)
-        # Tokens of each row's prompt while the model generates; None outside of that.
         self._generating = False
-        self._prompt: NDArray[np.int64] | None = None
+        self._prompt: int | None = None
 
     def reset(self) -> None:
         """Forget what earlier calls showed."""
         self.facts = Facts()
         self.documents = 0
+        self._call = Facts(), 0
 
-    def generating(self, *, begins: bool) -> None:
-        """Say that a generation begins, whose first call holds the prompts, or has ended."""
-        self._generating, self._prompt = begins, None
+    def generating(self, *, begins: bool, prompt: int | None = None) -> None:
+        """Say that a generation begins or has ended.
+
+        Parameters
+        ----------
+        begins : bool
+        prompt : int, optional
+            Columns of the prompts; by default those of the first call.
+        """
+        self._generating, self._prompt = begins, prompt
 
     def tokens(self, batch: TokenBatch) -> Tokens:
         """Say where the tokens of a batch of ours stand."""
@@ -92,34 +100,26 @@ class CallReader:
         """Read where the tokens of somebody's call stand, each row a document of its own."""
         given = self.arguments(args, kwargs)
         known = _ids(given)
-        rows, length = known.shape
-        mask = given.get("attention_mask")
-        real = np.ones(known.shape, bool)
-        past: Any = given.get("past_key_values")
-        start = int(past.get_seq_length()) if hasattr(past, "get_seq_length") else 0
-        positions = np.broadcast_to(np.arange(start, start + length), known.shape)
-        if mask is not None and mask.ndim == 2:
-            # The mask may also cover what lies in the cache; the call's tokens are the last.
-            attended = np.broadcast_to(_numpy(mask) != 0, (rows, mask.shape[1]))
-            real = attended[:, -length:]
-            positions = np.cumsum(attended, 1)[:, -length:] - 1
+        reading, past = self._reading(given, known.shape)
+        facts = self._call[0]
+        real, starts, positions = reading.real, reading.starts, reading.positions
         if given.get("position_ids") is not None:
-            positions = np.broadcast_to(_numpy(given["position_ids"]), known.shape)
-        elif not start:
-            self.facts.padded |= {"left"} if not real[:, 0].all() else set()
-        self.facts.padded |= {"right"} if not real[:, -1].all() else set()
-        positions = np.where(real, positions, 0).astype(np.int64)
-        starts = real & (positions == 0)
-        self._count_bos(known, starts)
-        base = np.where(real, self._base(positions, real), np.int8(PADDING))
-        document = self.documents + np.arange(rows)
-        self.documents += rows
+            positions = _positions(given["position_ids"], known.shape)
+            starts = starts | (real & self._restarts(given, positions, past))
+        elif not past.tokens:
+            facts.padded |= {"left"} if not real[:, 0].all() else set()
+        facts.padded |= {"right"} if not real[:, -1].all() else set()
+        facts.rows = int(starts.any(1).sum())
+        facts.rows_with_bos = int((starts & (known == self.bos)).any(1).sum())
+        base = np.where(real, self._base(known.shape, given, past), np.int8(PADDING))
+        document = self.documents + np.arange(len(known))
+        self._call = facts, len(known)
         return Tokens(
             ids=np.where(real, known, NO_TOKEN),
             strata=stratify(known, starts, self.special, base, causal=self.stream.causal),
-            positions=positions,
+            positions=np.where(real, positions, 0).astype(np.int64),
             document=np.broadcast_to(document[:, None], known.shape),
-            window=np.zeros(rows, np.int64),
+            window=np.zeros(len(known), np.int64),
             # Of the tokens alone: the same text is the same document however it is padded.
             digest=np.array(
                 [_digest(row[kept]) for row, kept in zip(known, real, strict=True)], np.uint64
@@ -132,32 +132,76 @@ class CallReader:
         nested: dict[str, Any] = given.get("kwargs", {})
         return {**given, **nested}
 
-    def count_attended(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Count the tokens that a call lets through, apart from where they are said to stand."""
         given = self.arguments(args, kwargs)
-        held = given.get("input_ids", given.get("inputs_embeds"))
-        if held is None:
-            return
-        size = held.shape[0] * held.shape[1]
-        mask = given.get("attention_mask")
-        if mask is not None and mask.ndim == 2:
-            attended = int((mask[:, -held.shape[1] :] != 0).sum())
-            size = attended * (held.shape[0] // mask.shape[0])
-        self.facts.attended += size
+        reading, _ = self._reading(given, _ids(given).shape)
+        self._call = Facts(attended=int(reading.real.sum())), 0
 
-    def _base(self, positions: NDArray[np.int64], real: NDArray[np.bool_]) -> NDArray[np.int8]:
+    def commit(self) -> None:
+        """Take what the call showed for true, now that it is complete."""
+        call, rows = self._call
+        self.facts.attended += call.attended
+        self.facts.padded |= call.padded
+        self.facts.rows += call.rows
+        self.facts.rows_with_bos += call.rows_with_bos
+        self.documents += rows
+        self._call = Facts(), 0
+
+    def _reading(self, given: dict[str, Any], shape: tuple[int, ...]) -> tuple[Reading, Past]:
+        causal = given.get("is_causal")
+        if causal is not None and bool(causal) != self.stream.causal:
+            msg = (
+                f"the model was called with is_causal={causal}, but by itself it is "
+                f"{'causal' if self.stream.causal else 'not causal'}: set is_causal in its "
+                "configuration before hiddenscope.record"
+            )
+            raise MaskError(msg)
+        past = Past.of(given)
+        rows, length = shape
+        return read_mask(given.get("attention_mask"), (rows, length), past), past
+
+    def _restarts(
+        self, given: dict[str, Any], positions: NDArray[np.int64], past: Past
+    ) -> NDArray[np.bool_]:
+        """Return where the model keeps apart the sequences that position ids tell of."""
+        nowhere = np.zeros(positions.shape, bool)
+        if given.get("attention_mask") is not None or self._caches(given, past):
+            return nowhere
+        starts = sequence_starts(positions)
+        if given["position_ids"].ndim == 3:
+            # Positions in three axes, of images, are not looked at; a fourth before them may be.
+            if len(given["position_ids"]) == 4 and starts[:, 1:].any():
+                msg = (
+                    "sequences packed by position_ids of four axes cannot be told apart: pass "
+                    "each in a row of its own, with an attention_mask"
+                )
+                raise MaskError(msg)
+            return nowhere
+        return starts if self.stream.packs else nowhere
+
+    def _caches(self, given: dict[str, Any], past: Past) -> bool:
+        """Whether the model has a cache, or makes one of its own; then it packs nothing."""
+        owner = self.stream.owner
+        asked = given.get("use_cache")
+        if asked is None:
+            asked = getattr(getattr(owner, "config", None), "use_cache", False)
+        checkpointed = getattr(owner, "gradient_checkpointing", False) and owner.training
+        return past.cache is not None or (bool(asked) and not checkpointed)
+
+    def _base(self, shape: tuple[int, ...], given: dict[str, Any], past: Past) -> NDArray[np.int8]:
         if not self._generating or PROMPT not in self.strata:
-            return np.full(positions.shape, self.strata.index(REGULAR), np.int8)
+            return np.full(shape, self.strata.index(REGULAR), np.int8)
+        rows, length = shape
         if self._prompt is None:
-            self._prompt = real.sum(1)
-        # Beams and several answers repeat the rows of a prompt.
-        prompt = np.repeat(self._prompt, max(len(positions) // len(self._prompt), 1))
+            self._prompt = length
+        begin, mask = past.tokens, given.get("attention_mask")
+        if begin is None:
+            # A recurrent state does not say how much it has read; the mask's width may.
+            begin = self._prompt if mask is None else mask.shape[-1] - length
         before, after = (np.int8(self.strata.index(s)) for s in (PROMPT, GENERATED))
-        return np.where(positions < prompt[: len(positions), None], before, after)
-
-    def _count_bos(self, ids: NDArray[np.int64], starts: NDArray[np.bool_]) -> None:
-        self.facts.rows += int(starts.any(1).sum())
-        self.facts.rows_with_bos += int((starts & (ids == self.bos)).any(1).sum())
+        columns = np.arange(begin, begin + length)
+        return np.broadcast_to(np.where(columns < self._prompt, before, after), (rows, length))
 
 
 def _ids(given: dict[str, Any]) -> NDArray[np.int64]:
@@ -168,6 +212,16 @@ def _ids(given: dict[str, Any]) -> NDArray[np.int64]:
         return np.full(tuple(embeds.shape[:2]), NO_TOKEN, np.int64)
     msg = "the model was called without input_ids and inputs_embeds: nothing to record"
     raise CaptureError(msg)
+
+
+def _positions(ids: torch.Tensor, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    # Where there are several axes of positions, the text's is the first.
+    positions = _numpy(ids if ids.ndim < 3 else ids[0]).astype(np.int64)
+    try:
+        return np.broadcast_to(positions, shape)
+    except ValueError:
+        msg = f"position_ids of shape {tuple(ids.shape)} do not fit tokens of shape {shape}"
+        raise CaptureError(msg) from None
 
 
 def _numpy(tensor: torch.Tensor) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hiddenscope.capture import Watch
 from hiddenscope.corpus import adds_bos, special_ids
 from hiddenscope.errors import InputError
-from hiddenscope.models import adopt, describe, inspect
+from hiddenscope.models import RESIDUAL, adopt, describe, inspect
 from hiddenscope.profiling.assemble import assemble, describe_tokenizer
 from hiddenscope.profiling.audit import audit
 from hiddenscope.profiling.calls import CallReader
@@ -140,7 +140,7 @@ class Recorder:
             return
 
         def generate(*args: Any, **kwargs: Any) -> Any:
-            self._tell(begins=True)
+            self._tell(begins=True, prompt=self._prompt(args, kwargs))
             try:
                 return plain(*args, **kwargs)
             finally:
@@ -156,9 +156,18 @@ class Recorder:
             if own is not None:
                 model.generate = own
 
-    def _tell(self, *, begins: bool) -> None:
+    def _prompt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
+        """Return how many columns the prompts have that ``generate`` was called with."""
+        if self.streams.keys() != {RESIDUAL}:
+            # A decoder's prompt is its own, and the encoder reads nothing else.
+            return None
+        named = [kwargs.get(name) for name in ("inputs", "input_ids", "inputs_embeds")]
+        prompt = next((x for x in (*args[:1], *named) if x is not None), None)
+        return None if prompt is None else int(prompt.shape[1])
+
+    def _tell(self, *, begins: bool, prompt: int | None = None) -> None:
         for recorder in self.streams.values():
-            recorder.reader.generating(begins=begins)
+            recorder.reader.generating(begins=begins, prompt=prompt)
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -121,7 +121,7 @@ class StreamRecorder:
 
     def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._drop()
-        self.reader.count_attended(args, kwargs)
+        self.reader.begin(args, kwargs)
         self._current = self._expected or self.reader.read(args, kwargs)
         self._expected = None
 
@@ -145,6 +145,7 @@ class StreamRecorder:
     def _end(self, _: Any) -> None:
         if self._current is None:
             return
+        self.reader.commit()
         strata = self.options.strata
         tokens, held = set_apart(self._current, self._held, self._massive, strata)
         for state in self.states.streams.values():
