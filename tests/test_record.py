@@ -14,7 +14,7 @@ from conftest import TEXT
 from transformers import AutoModelForCausalLM
 
 import hiddenscope as hs
-from hiddenscope.errors import CaptureError, HiddenscopeWarning, InputError
+from hiddenscope.errors import CaptureError, HiddenscopeWarning, InputError, ModelError
 from hiddenscope.models import load
 
 if TYPE_CHECKING:
@@ -272,6 +272,32 @@ class TestProfileFunction:
         assert steps[0].tokens == 0
         assert steps[-1].tokens == sum(p.tokens.values())
         assert steps[-1].done == steps[-1].total == 4 * len(TEXT)
+
+
+@pytest.mark.parametrize("longest", [20, 40])
+def test_an_error_inside_the_model_names_the_model_and_the_batch(longest: int) -> None:
+    model = tiny.make("gpt2")
+    plain = model.h[1].forward
+
+    def forward(x: torch.Tensor, *args: object, **kwargs: object) -> object:
+        # The checks see the first batch before it is measured, and then only a part of it.
+        if 10 < x.shape[1] < longest:
+            raise IndexError("index out of range")
+        return plain(x, *args, **kwargs)
+
+    model.h[1].forward = forward
+    says = (
+        r"a forward pass of GPT2Model over a batch of 2 windows of up to \d+ tokens \(documents 1 to 2, "
+        r"counted from 0\) failed: IndexError: index out of range"
+    )
+    texts = [TEXT, TEXT[:60], TEXT[:50]]
+    if longest == 40:
+        texts[0] = texts[0][:9]
+        says = says.replace("2 windows", "3 windows").replace("1 to 2", "0 to 2")
+    tokenizer = load("demo").tokenizer
+    with pytest.raises(ModelError, match=says) as caught:
+        hs.profile(model, tokenizer=tokenizer, text=texts, batch_tokens=60)
+    assert isinstance(caught.value.__cause__, IndexError)
 
 
 def test_a_document_is_the_same_however_it_is_padded(demo: LoadedModel) -> None:

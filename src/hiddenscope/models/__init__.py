@@ -3,7 +3,7 @@
 from hiddenscope.models.adopting import adopt
 from hiddenscope.models.alone import evaluation, left_alone
 from hiddenscope.models.anatomy import POINTS, Step
-from hiddenscope.models.calling import forward_arguments, plain_ids, vocabulary
+from hiddenscope.models.calling import forward_arguments, forward_pass, plain_ids, vocabulary
 from hiddenscope.models.context import context_length
 from hiddenscope.models.loaded import LoadedModel, describe
 from hiddenscope.models.loading import DEMO, DTYPES, load
@@ -27,6 +27,7 @@ __all__ = [
     "describe",
     "evaluation",
     "forward_arguments",
+    "forward_pass",
     "inspect",
     "left_alone",
     "load",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hiddenscope.errors import ModelError
+from hiddenscope.errors import HiddenscopeError, ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from transformers import PreTrainedModel
 
 ALIKE = 0.01
@@ -40,6 +43,33 @@ def forward_arguments(
     takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
     # FNet takes no mask, an encoder no cache.
     return {key: value for key, value in call.items() if takes_any or key in known}
+
+
+@contextmanager
+def forward_pass(name: str, over: str) -> Iterator[None]:
+    """Say which model failed, over what, should the forward passes inside fail.
+
+    Parameters
+    ----------
+    name : str
+        Of the model.
+    over : str
+        What it was given, in words.
+
+    Raises
+    ------
+    ModelError
+        Whatever goes wrong in a model is not ours to mend.
+    """
+    try:
+        yield
+    except HiddenscopeError:
+        raise
+    except Exception as error:
+        msg = f"a forward pass of {name} over {over} failed: {type(error).__name__}: {error}"
+        if isinstance(error, torch.OutOfMemoryError):
+            msg += "; a smaller batch_tokens or window needs less memory"
+        raise ModelError(msg) from error
 
 
 def shift_right(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from hiddenscope.models.alone import left_alone
-from hiddenscope.models.calling import forward_arguments, plain_ids
+from hiddenscope.models.calling import forward_arguments, forward_pass, plain_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,7 +41,8 @@ def padding_changes(model: PreTrainedModel, side: str) -> float:
     mask = torch.cat([torch.full_like(x, real) for x, real in parts], 1)
     results = []
     for x, m in ((ids, torch.ones_like(ids)), (padded, mask)):
-        with left_alone(model):
+        what = f"{TOKENS} tokens" + f" and {PADDING} of padding" * (x is padded)
+        with left_alone(model), forward_pass(type(model).__name__, what):
             results.append(model(**forward_arguments(model, x, m), return_dict=True))
     output = "last_hidden_state"
     if getattr(model.config, "is_encoder_decoder", False):

@@ -18,7 +18,7 @@ from transformers.utils.output_capturing import OutputRecorder
 from hiddenscope.errors import ModelError
 from hiddenscope.models.alone import left_alone
 from hiddenscope.models.anatomy import Anatomy, Trace, dissect
-from hiddenscope.models.calling import forward_arguments, plain_ids
+from hiddenscope.models.calling import forward_arguments, forward_pass, plain_ids
 from hiddenscope.models.packing import keeps_apart
 from hiddenscope.models.taps import Tap, same_bits, tensors_in, turns_into
 from hiddenscope.sites import Site, trunk
@@ -197,15 +197,8 @@ def _run(model: PreTrainedModel, probes: Sequence[_Probe]) -> Any:
     try:
         for probe in probes:
             probe.hook()
-        return model(**call, output_hidden_states=True, return_dict=True)
-    except ModelError:
-        raise
-    except Exception as error:
-        # Whatever a model does on a few plain tokens is not ours to mend.
-        msg = (
-            f"a forward pass of {type(model).__name__} over {rows.shape[1]} tokens failed: {error}"
-        )
-        raise ModelError(msg) from error
+        with forward_pass(type(model).__name__, f"{rows.shape[1]} tokens"):
+            return model(**call, output_hidden_states=True, return_dict=True)
     finally:
         for probe in probes:
             probe.unhook()

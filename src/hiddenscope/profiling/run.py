@@ -18,6 +18,7 @@ from hiddenscope.models import (
     context_length,
     evaluation,
     forward_arguments,
+    forward_pass,
     load,
     padding_changes,
     vocabulary,
@@ -288,17 +289,27 @@ class _Loop:
         mask = torch.from_numpy(batch.attention_mask).to(model.device)
         _check_ids(model, ids)
         call = forward_arguments(model, ids, mask)
+        over = _describe(batch)
         if not self.recorder.checks:
             # The check's own forward passes are not counted: our hooks are off while they run.
-            with self.recorder.paused():
+            with self.recorder.paused(), forward_pass(self.recorder.loaded.name, over):
                 self.recorder.checks = verify(self.recorder.structure, call)
         for name, stream in self.recorder.streams.items():
             read = batch
             if name == DECODER:
                 read = batch.shift_right(call["decoder_input_ids"][:, 0].cpu().numpy())
             stream.expect(stream.reader.tokens(read))
-        with torch.no_grad():
+        with torch.no_grad(), forward_pass(self.recorder.loaded.name, over):
             model(**call)
+
+
+def _describe(batch: TokenBatch) -> str:
+    """Say in words what a batch holds."""
+    rows, length = batch.input_ids.shape
+    documents = batch.document[batch.attention_mask != 0]
+    first, last = int(documents.min()), int(documents.max())
+    where = f"document {first}" if first == last else f"documents {first} to {last}"
+    return f"a batch of {rows} windows of up to {length} tokens ({where}, counted from 0)"
 
 
 def _check_ids(model: PreTrainedModel, ids: torch.Tensor) -> None:
