@@ -287,8 +287,8 @@ def test_an_error_inside_the_model_names_the_model_and_the_batch(longest: int) -
 
     model.h[1].forward = forward
     says = (
-        r"a forward pass of GPT2Model over a batch of 2 windows of up to \d+ tokens \(documents 1 to 2, "
-        r"counted from 0\) failed: IndexError: index out of range"
+        r"a forward pass of GPT2Model over a batch of 2 windows of up to \d+ tokens "
+        r"\(documents 1 to 2, counted from 0\) failed: IndexError: index out of range"
     )
     texts = [TEXT, TEXT[:60], TEXT[:50]]
     if longest == 40:

@@ -1,13 +1,14 @@
 """Models: loading them, and finding where their hidden states are."""
 
 from hiddenscope.models.adopting import adopt
-from hiddenscope.models.alone import evaluation, left_alone
+from hiddenscope.models.alone import evaluation, left_alone, repeatable
 from hiddenscope.models.anatomy import POINTS, Step
 from hiddenscope.models.calling import forward_arguments, forward_pass, plain_ids, vocabulary
 from hiddenscope.models.context import context_length
 from hiddenscope.models.loaded import LoadedModel, describe
 from hiddenscope.models.loading import DEMO, DTYPES, load
-from hiddenscope.models.padding import padding_changes
+from hiddenscope.models.padding import mates_change, padding_changes
+from hiddenscope.models.rotary import DYNAMIC, Rotary, find_rotary, has_known_rotary
 from hiddenscope.models.structure import DECODER, RESIDUAL, Stream, Structure, inspect
 from hiddenscope.models.taps import Tap, same_bits
 
@@ -15,9 +16,11 @@ __all__ = [
     "DECODER",
     "DEMO",
     "DTYPES",
+    "DYNAMIC",
     "POINTS",
     "RESIDUAL",
     "LoadedModel",
+    "Rotary",
     "Step",
     "Stream",
     "Structure",
@@ -26,13 +29,17 @@ __all__ = [
     "context_length",
     "describe",
     "evaluation",
+    "find_rotary",
     "forward_arguments",
     "forward_pass",
+    "has_known_rotary",
     "inspect",
     "left_alone",
     "load",
+    "mates_change",
     "padding_changes",
     "plain_ids",
+    "repeatable",
     "same_bits",
     "vocabulary",
 ]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 _CONTAINERS = dict, list, set, deque
+_HOOKS = "_hooks", "_hooks_with_kwargs", "_hooks_always_called"
 # Writes the running statistics that it is given without saying so.
 _WRITES_UNDECLARED = "batch_norm"
 
@@ -71,6 +72,37 @@ def left_alone(model: torch.nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def repeatable(model: torch.nn.Module) -> Iterator[Callable[[], None]]:
+    """Let many forward passes of ours each start from the model as it is now, and end there.
+
+    Cheaper than `left_alone`, and out of the way of the numbers: attributes, hooks apart, and
+    rotary tables are put back, weights are not looked after.
+
+    Parameters
+    ----------
+    model : Module
+
+    Yields
+    ------
+    callable
+        Puts the model back.
+    """
+    attributes = _Attributes(model, hooks=False)
+    rotary = [m for m in model.modules() if hasattr(m, "rope_type")]
+    tables = [(table, table.clone()) for m in rotary for table in m.buffers(recurse=False)]
+
+    def again() -> None:
+        for table, copy in tables:
+            table.copy_(copy)
+        attributes.restore()
+
+    try:
+        yield again
+    finally:
+        again()
+
+
+@contextmanager
 def _random_states(devices: Iterable[torch.device]) -> Iterator[None]:
     by_kind: dict[str, list[torch.device]] = defaultdict(list)
     for device in devices:
@@ -96,7 +128,7 @@ class _Attributes:
     its namespace and of the dictionaries in it.
     """
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module, *, hooks: bool = True) -> None:
         self.tensors: list[torch.Tensor] = []
         self._kept: list[tuple[Any, Any]] = []
         known: set[int] = set()
@@ -109,7 +141,10 @@ class _Attributes:
             if isinstance(value, torch.Tensor):
                 self.tensors.append(value)
             elif isinstance(value, torch.nn.Module | PreTrainedConfig):
-                left.append(vars(value))
+                held = vars(value)
+                left.append(held)
+                if not hooks and isinstance(value, torch.nn.Module):
+                    known |= {id(entry) for name, entry in held.items() if name.endswith(_HOOKS)}
             elif isinstance(value, _CONTAINERS):
                 self._kept.append((value, value.copy()))
                 left += value.values() if isinstance(value, dict) else value

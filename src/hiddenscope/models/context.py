@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+from hiddenscope.models.rotary import DYNAMIC
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -53,8 +55,20 @@ def context_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | 
 
 
 def _declared(config: PreTrainedConfig) -> list[int]:
-    found = (getattr(config, name, None) for name in _DECLARED)
-    return [n for n in found if isinstance(n, int) and n > 0]
+    found = {name: getattr(config, name, None) for name in _DECLARED}
+    # Dynamic rotary tables stretch what is declared; the other kinds declare it stretched.
+    stretch = _stretch(getattr(config, "rope_parameters", None) or {})
+    if isinstance(found["max_position_embeddings"], int):
+        found["max_position_embeddings"] = int(found["max_position_embeddings"] * stretch)
+    return [n for n in found.values() if isinstance(n, int) and n > 0]
+
+
+def _stretch(settings: dict[str, Any]) -> float:
+    # The settings of a model, or those of each kind of its layers.
+    several = [s for s in settings.values() if isinstance(s, dict)] or [settings]
+    return min(
+        float(s.get("factor") or 1) if DYNAMIC in str(s.get("rope_type")) else 1.0 for s in several
+    )
 
 
 def _behind_padding(model: PreTrainedModel) -> list[int]:

@@ -10,9 +10,12 @@ from hiddenscope.models.alone import left_alone
 from hiddenscope.models.calling import forward_arguments, forward_pass, plain_ids
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from transformers import PreTrainedModel
 
 TOKENS, PADDING = 6, 3
+_OUTPUTS = ("encoder_last_hidden_state", "last_hidden_state")
 
 
 def padding_changes(model: PreTrainedModel, side: str) -> float:
@@ -44,10 +47,46 @@ def padding_changes(model: PreTrainedModel, side: str) -> float:
         what = f"{TOKENS} tokens" + f" and {PADDING} of padding" * (x is padded)
         with left_alone(model), forward_pass(type(model).__name__, what):
             results.append(model(**forward_arguments(model, x, m), return_dict=True))
-    output = "last_hidden_state"
-    if getattr(model.config, "is_encoder_decoder", False):
-        output = "encoder_last_hidden_state"
+    # An encoder-decoder is asked for what its encoder makes of the text.
+    output = next(name for name in _OUTPUTS if getattr(results[0], name, None) is not None)
     plain, beside = (getattr(r, output) for r in results)
     beside = beside[:, :TOKENS] if side == "right" else beside[:, PADDING:]
-    plain, beside = plain.double(), beside.double()
-    return float((beside - plain).norm() / plain.norm())
+    return _shift(beside, plain)
+
+
+def mates_change(
+    model: PreTrainedModel, short: Sequence[int], long: Sequence[int], pad_id: int
+) -> float:
+    """Return by how much a longer text beside it, in the same batch, changes a text's states.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A base model. It is left as it was.
+    short, long : sequence of int
+        Tokens of two texts; the shorter one is padded on the right.
+    pad_id : int
+
+    Returns
+    -------
+    float
+        As of `padding_changes`, the largest of the model's outputs.
+    """
+    length = len(short)
+    filled = [*short, *[pad_id] * (len(long) - length)]
+    pair = torch.tensor([filled, list(long)], device=model.device)
+    real = torch.ones_like(pair)
+    real[0, length:] = 0
+    results = []
+    for x, m in ((pair[:1, :length], real[:1, :length]), (pair, real)):
+        what = f"{len(x)} texts of up to {x.shape[1]} tokens"
+        with left_alone(model), forward_pass(type(model).__name__, what):
+            results.append(model(**forward_arguments(model, x, m), return_dict=True))
+    alone, beside = results
+    outputs = [name for name in _OUTPUTS if getattr(alone, name, None) is not None]
+    return max(_shift(getattr(beside, n)[:1, :length], getattr(alone, n)) for n in outputs)
+
+
+def _shift(states: torch.Tensor, plain: torch.Tensor) -> float:
+    states, plain = states.double(), plain.double()
+    return float((states - plain).norm() / plain.norm())

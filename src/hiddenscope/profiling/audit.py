@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hiddenscope.capture import Check
-from hiddenscope.models import padding_changes
+from hiddenscope.models import DYNAMIC, padding_changes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +42,7 @@ def audit(
     for name, recorder in streams.items():
         where = f" ({name})" if len(streams) > 1 else ""
         found.append(_check_attended(recorder, where))
+        found += _check_rotary(recorder, where)
     first = next(iter(streams.values()))
     found += _check_padding(structure, first)
     found += _check_gguf(manifest["model"])
@@ -65,6 +66,24 @@ def _check_attended(recorder: StreamRecorder, where: str) -> Check:
             f"{attended:,} tokens were let through by the masks{where}, but {counted:,} counted"
         )
     return Check("padding", passed, detail)
+
+
+def _check_rotary(recorder: StreamRecorder, where: str) -> list[Check]:
+    """Say where a batch of the user's made states that depend on its longest row."""
+    rotary = recorder.reader.rotary
+    if rotary is None or not recorder.reader.facts.mixed:
+        return []
+    how = (
+        "that grow with each longer text, so that states depend on the texts beside and before them"
+        if rotary.kind == DYNAMIC
+        else "that switch for all rows of a batch by its longest"
+    )
+    detail = (
+        f"this model has rotary tables ({rotary.kind}) {how}{where}, and a batch went beyond "
+        f"{rotary.length:,} tokens: run texts on either side of that apart, the longer ones one by "
+        "one, or let hiddenscope.profile do it"
+    )
+    return [Check("rotary tables", False, detail, "warning")]
 
 
 def _check_padding(structure: Structure, recorder: StreamRecorder) -> list[Check]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hiddenscope.errors import CaptureError, MaskError
+from hiddenscope.models import DYNAMIC, find_rotary
 from hiddenscope.profiling.masks import Past, Reading, read_mask, sequence_starts
 from hiddenscope.stats import NO_TOKEN, Tokens
 from hiddenscope.strata import GENERATED, PADDING, PROMPT, REGULAR, stratify
@@ -36,12 +37,15 @@ class Facts:
         Sides on which there was padding; a side is left out where the caller gave positions.
     rows, rows_with_bos : int
         Rows that start a text, and those of them that start with a BOS.
+    mixed : bool
+        Whether a rotary table followed a longer text than that whose states it made.
     """
 
     attended: int = 0
     padded: set[str] = field(default_factory=set)
     rows: int = 0
     rows_with_bos: int = 0
+    mixed: bool = False
 
 
 class CallReader:
@@ -59,6 +63,7 @@ class CallReader:
         self, stream: Stream, strata: Sequence[str], special: frozenset[int], bos: int | None
     ) -> None:
         self.stream, self.strata, self.special, self.bos = stream, tuple(strata), special, bos
+        self.rotary = find_rotary(stream.owner)
         self.reset()
         self._signature = inspect.signature(stream.owner.forward)
         self._generating = False
@@ -113,6 +118,7 @@ class CallReader:
         facts.rows_with_bos = int((starts & (known == self.bos)).any(1).sum())
         base = np.where(real, self._base(known.shape, given, past), np.int8(PADDING))
         document = self.documents + np.arange(len(known))
+        facts.mixed = self._mixes(real, positions, given, past)
         self._call = facts, len(known)
         return Tokens(
             ids=np.where(real, known, NO_TOKEN),
@@ -145,6 +151,7 @@ class CallReader:
         self.facts.padded |= call.padded
         self.facts.rows += call.rows
         self.facts.rows_with_bos += call.rows_with_bos
+        self.facts.mixed |= call.mixed
         self.documents += rows
         self._call = Facts(), 0
 
@@ -160,6 +167,24 @@ class CallReader:
         past = Past.of(given)
         rows, length = shape
         return read_mask(given.get("attention_mask"), (rows, length), past), past
+
+    def _mixes(
+        self,
+        real: NDArray[np.bool_],
+        positions: NDArray[np.int64],
+        given: dict[str, Any],
+        past: Past,
+    ) -> bool:
+        if self.rotary is None:
+            return False
+        length = self.rotary.length
+        # Padding has positions too, and where nobody gives any, they are counted from the left.
+        told = given.get("position_ids")
+        reach = (past.tokens or 0) + real.shape[1] if told is None else int(told.max()) + 1
+        if reach <= length or self.rotary.kind == DYNAMIC:
+            return reach > length
+        rows = np.where(real, positions + 1, 0).max(1)
+        return bool((rows <= length).any()) or 0 < (past.tokens or 0) <= length
 
     def _restarts(
         self, given: dict[str, Any], positions: NDArray[np.int64], past: Past

@@ -20,11 +20,11 @@ from hiddenscope.models import (
     forward_arguments,
     forward_pass,
     load,
-    padding_changes,
+    repeatable,
     vocabulary,
 )
 from hiddenscope.profiling import arguments
-from hiddenscope.profiling.audit import moves_states
+from hiddenscope.profiling.independence import Independence
 from hiddenscope.profiling.layouts import Options
 from hiddenscope.profiling.left_out import left_out
 from hiddenscope.profiling.recorder import Recorder
@@ -196,7 +196,7 @@ def profile(
     not_read = corpus.left_out(origins, chat=chat)
     if progress is not None:
         progress(Progress(0, total, 0))
-    with evaluation(loaded.model), recorder:
+    with evaluation(loaded.model), repeatable(loaded.model) as loop.again, recorder:
         states = loop.run(corpus.shards(documents, shard_bytes), total)
     described = {
         "name": _corpus_name(origins, texts),
@@ -219,8 +219,8 @@ def profile(
         "shard_bytes": shard_bytes,
     }
     run = {"batch_tokens": batch_tokens, "threads": torch.get_num_threads(), "seeds": {}}
-    checks = left_out(not_read, loaded.identity)
-    return recorder.build(states, described, run, lambda: checks)
+    left = left_out(not_read, loaded.identity)
+    return recorder.build(states, described, run, lambda: [*left, *loop.independence.checks()])
 
 
 class _Loop:
@@ -242,10 +242,8 @@ class _Loop:
         tokenizer = recorder.loaded.tokenizer
         pad = tokenizer.pad_token_id if tokenizer is not None else None
         self.pad_id = int(pad) if pad is not None else 0
-        # A model that mixes padding in (FNet takes no mask) is given rows of one length.
-        dtype = str(recorder.loaded.model.dtype).removeprefix("torch.")
-        shift = padding_changes(recorder.loaded.model, "right")
-        self.padded = not moves_states(shift, dtype)
+        self.independence = Independence(recorder.loaded.model, self.pad_id)
+        self.again: Callable[[], None] = lambda: None
         self.shards = 0
         self._seen = 0
 
@@ -274,7 +272,13 @@ class _Loop:
         in_shard = max(sum(len(w.ids) for w in windows), 1)
         before = self._tokens()
         self.recorder.renew()
-        for batch in corpus.batches(windows, self.batch_tokens, self.pad_id, padded=self.padded):
+        with self.recorder.paused():
+            groups, padded = self.independence.groups(windows), self.independence.padded
+        for batch in (
+            batch
+            for group in groups
+            for batch in corpus.batches(group, self.batch_tokens, self.pad_id, padded=padded)
+        ):
             self._forward(batch)
             if self.progress is not None:
                 share = (self._tokens() - before) / in_shard
@@ -299,6 +303,9 @@ class _Loop:
             if name == DECODER:
                 read = batch.shift_right(call["decoder_input_ids"][:, 0].cpu().numpy())
             stream.expect(stream.reader.tokens(read))
+        # What earlier batches changed in the model must not change this one.
+        self.again()
+        self.independence.reset()
         with torch.no_grad(), forward_pass(self.recorder.loaded.name, over):
             model(**call)
 
