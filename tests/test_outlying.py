@@ -34,14 +34,19 @@ def outlier_channels(states: dict[str, np.ndarray]) -> dict[int, float]:
     return {int(c): float(np.stack(shares)[:, c].max()) for c in found}
 
 
-def massive_values(states: dict[str, np.ndarray]) -> list[tuple[str, int, float]]:
-    """List the values over 100 and over 1,000 medians of their site, largest first."""
+def massive_values(
+    states: dict[str, np.ndarray], shown: np.ndarray | slice = slice(None)
+) -> list[tuple[str, int, float]]:
+    """List the values over 100 and over 1,000 medians of their site, largest first.
+
+    The median is over all tokens, also where only some are shown.
+    """
     found = []
     for site, values in states.items():
-        size = np.abs(values.astype(np.float64))
-        far = (size > 100) & (size > 1000 * np.median(size))
-        for token, channel in zip(*np.nonzero(far), strict=True):
-            found.append((site, int(channel), float(values[token, channel])))
+        median = np.median(np.abs(values.astype(np.float64)))
+        size = np.abs(values[shown].astype(np.float64))
+        for token, channel in zip(*np.nonzero((size > 100) & (size > 1000 * median)), strict=True):
+            found.append((site, int(channel), float(values[shown][token, channel])))
     return sorted(found, key=lambda row: -abs(row[2]))
 
 

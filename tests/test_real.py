@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from test_outlying import massive_values, outlier_channels
 
 import hiddenscope as hs
-from hiddenscope import corpus
+from benchmarks.exactness import direct
+from hiddenscope import analysis, corpus
 from hiddenscope.capture import Capture
 from hiddenscope.models import describe, inspect, load
 from hiddenscope.strata import CHAT
@@ -82,22 +84,19 @@ def measured(smol: LoadedModel) -> Profile:
 
 
 @pytest.fixture(scope="session")
-def states(smol: LoadedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, NDArray[np.float32]]:
-    """The same tokens' states at three sites, [token, channel], from transformers alone."""
-    windower = corpus.Windower(tokenizer, WINDOW)
-    shards = corpus.shards(corpus.documents([SOURCE]))
-    whole = (window for shard in shards for window in windower(shard))
-    windows = list(corpus.limit_tokens(whole, MAX_TOKENS))
-    held: dict[str, list[NDArray[np.float32]]] = {site: [] for site in COMPARED}
-    for batch in corpus.batches(windows, BATCH_TOKENS, int(tokenizer.pad_token_id)):
-        real = batch.attention_mask != 0
-        ids = torch.from_numpy(batch.input_ids)
-        mask = torch.from_numpy(batch.attention_mask)
-        with torch.no_grad():
-            output = smol.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-        for site, index in zip(COMPARED, (0, 15, BLOCKS), strict=True):
-            held[site].append(output.hidden_states[index].numpy()[real])
-    return {site: np.concatenate(parts) for site, parts in held.items()}
+def direct_states(
+    smol: LoadedModel,
+) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.int8]]:
+    """The same tokens' states at every site, [token, channel], and their strata."""
+    options = {"window": WINDOW, "batch_tokens": BATCH_TOKENS, "max_tokens": MAX_TOKENS}
+    return direct(smol, SOURCE, **options)
+
+
+@pytest.fixture(scope="session")
+def states(
+    direct_states: tuple[dict[str, NDArray[np.float32]], NDArray[np.int8]],
+) -> dict[str, NDArray[np.float32]]:
+    return direct_states[0]
 
 
 class TestTokenizer:
@@ -229,6 +228,49 @@ class TestNumbers:
         assert (found[0], found[-1]) == (expected[0], expected[-1])
 
 
-# Massive activations and outlier channels
-# ----------------------------------------
-# Tests of both rules on this model belong here; `measured` holds the whole trunk.
+class TestOutliers:
+    """Both rules against a direct count over every block."""
+
+    @pytest.mark.parametrize("view", ["first", "rest", "all"])
+    def test_massive_activations(
+        self,
+        measured: Profile,
+        direct_states: tuple[dict[str, NDArray[np.float32]], NDArray[np.int8]],
+        view: str,
+    ) -> None:
+        states, strata = direct_states
+        shown = {"first": strata == 0, "rest": strata >= 2, "all": strata >= 0}[view]
+        expected = massive_values(states, shown)
+        found = measured.outliers(view).massive
+        # Of each channel the profile keeps eight values for each site and stratum.
+        places = {(site, channel) for site, channel, _ in expected}
+        assert set(zip(found["site"], found["channel"], strict=True)) == places
+        largest = {place: max(abs(v) for *p, v in expected if (*p,) == place) for place in places}
+        tops = found.assign(size=found["value"].abs()).groupby(["site", "channel"])["size"].max()
+        assert {place: tops[place] for place in places} == pytest.approx(largest)
+
+    def test_channel_507_is_massive_at_first_tokens(self, measured: Profile) -> None:
+        table = measured.outliers("first").massive_channels
+        assert table.loc[507, "blocks"] == "11–27"
+        assert table.loc[507, "cut"] == (measured.tokens["first"] >= 8)
+        assert 20_000 < table.loc[507, "value"] < 30_000
+        assert "channel 507 in blocks 11–27" in analysis.massive_words(measured.outliers("first"))
+
+    def test_outlier_channels(
+        self,
+        measured: Profile,
+        direct_states: tuple[dict[str, NDArray[np.float32]], NDArray[np.int8]],
+    ) -> None:
+        states, strata = direct_states
+        rest = {site: x[strata >= 2] for site, x in states.items()}
+        expected = outlier_channels(rest)
+        table = measured.outliers().channels
+        assert table["token_share"].to_dict() == pytest.approx(expected)
+        assert {14, 247, 308, 507} <= set(table.index)
+        assert len(table) < 10
+
+    def test_figures_keep_to_what_the_sites_hold(self, measured: Profile) -> None:
+        axes = measured.plot.histogram().axes[0]
+        assert axes.get_xscale() == "asinh"
+        assert max(np.abs(axes.get_xlim())) < 3000
+        assert max(np.abs(measured.plot.ridge().axes[0].get_xlim())) < 200
