@@ -65,6 +65,6 @@ def test_the_commands_run(
 
 def test_the_pictures_are_there() -> None:
     pictures = re.findall(r'<img src="([^"]+)"', README.read_text("utf-8"))
-    assert len(pictures) == 2
+    assert len(pictures) == 1
     for path in pictures:
         assert (README.parent / path).stat().st_size

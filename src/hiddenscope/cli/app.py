@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from typing import Annotated
@@ -48,6 +49,9 @@ def main() -> None:
     """Run the command line; our own errors end it in one line and exit code 2."""
     # A run that is ended by the system cleans up as one that is ended by hand.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    # What libraries say of their own parts when they are imported is not of the measurement.
+    for library in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     with streams.guarded() as guard:
         code = _run()
         failure = guard.failure()

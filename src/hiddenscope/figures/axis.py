@@ -143,9 +143,9 @@ def label_sites(
             return size
         return max(text_width(line, size) for line in texts[i].split("\n"))
 
-    def clear(i: int, j: int) -> bool:
+    def clear(i: int, j: int, room: float = 0.3) -> bool:
         apart = abs(float(where.at[i] - where.at[j])) * per_unit
-        return apart >= (extent(i) + extent(j)) / 2 + 0.3 * size
+        return apart >= (extent(i) + extent(j)) / 2 + room * size
 
     # The words and the last block come first; what stands too near to them gives way.
     words = [i for i in shown if where.sites[i] in SET_OFF]
@@ -156,7 +156,7 @@ def label_sites(
         # One line lower the words are in nobody's way.
         others = [i for i in shown if i not in words and all(i == j or clear(i, j) for j in last)]
     else:
-        last = [i for i in last if all(clear(i, j) for j in words)]
+        last = [i for i in last if all(clear(i, j, 0.05) for j in words)]
         fixed = [*words, *last]
         others = [i for i in shown if i not in fixed and all(clear(i, j) for j in fixed)]
     shown = sorted({*words, *last, *others})

@@ -141,8 +141,10 @@ def _panel(s: Subject, sample: xr.Dataset, site: str, *, points: bool) -> _Panel
     outer = analysis.channels(s.stream, site, s.view)[["min", "max"]]
     low, high = float(outer["min"].min()), float(outer["max"].max())
     low, high = (low, high) if np.isfinite([low, high]).all() else (-1.0, 1.0)
-    body = np.abs(analysis.quantiles(s.stream, BODY, s.view, [site]).values)
-    scale = "asinh" if max(-low, high) > drawn.MANY_TIMES * float(np.nanmax(body)) else "linear"
+    ends = analysis.quantiles(s.stream, BODY, s.view, [site]).values
+    # Without a finite value there is no body.
+    body = float(np.fmax.reduce(np.abs(ends), axis=None, initial=0.0))
+    scale = "asinh" if max(-low, high) > drawn.MANY_TIMES * body > 0 else "linear"
     linear = drawn.linear_width(s.stream, s.view, [site]) if scale == "asinh" else 1.0
     reach = _with_room(low, high, scale, linear)
     windows = set(zip(sample["document"].values, sample["window"].values, strict=True))
