@@ -90,7 +90,7 @@ def draw_covariance(
         "diagonal: variance",
         "k: thousands, M: millions" if written and reach >= 9950 else "",
     )
-    figure = sheet(SINGLE, 68, f"Covariance between sites, {s.model}", claim, caption)
+    figure = sheet(SINGLE, 72, f"Covariance between sites, {s.model}", claim, caption)
     axes = figure.subplots()
     norm = SymLogNorm(linear, vmin=-reach, vmax=reach, base=10)
     mesh = _matrix(
