@@ -275,6 +275,33 @@ class TestNumbers:
         assert r2[1, 1] == 1
 
 
+def test_finite_values_of_tokens_that_are_not_finite_are_shown() -> None:
+    x = np.random.default_rng(0).normal(size=(1, 40, 8)).astype(np.float16)
+    x[0, 7, 2], x[0, 7, 5] = np.inf, 60_000
+    x[0, 9, 1] = -49_984
+    x[0, 9, 3] = np.nan
+    with pytest.warns(hs.HiddenscopeWarning):
+        p = hs.from_states({"embed": x, "block.0.resid_post": x}, causal=False)
+    h = p.histogram(bins=30)
+    assert int(h[0].sum()) == x.size - 2
+    assert float(h["left"][0]) <= -49_984
+    assert float(h["right"][-1]) > 60_000
+    found = p.extremes(site="embed").head(2)
+    assert found["value"].tolist() == [60_000.0, -49_984.0]
+    values = np.abs(x[0, 7].astype(np.float64))
+    assert found["median"][0] == np.median(values[np.isfinite(values)])
+
+
+def test_quantiles_of_zeros_are_zero() -> None:
+    x = np.random.default_rng(0).normal(size=(1, 40, 8)).astype(np.float32)
+    x[..., :6] = 0
+    x[..., 0] = -0.0
+    p = hs.from_states({"embed": x, "block.0.resid_post": x}, causal=False)
+    found = p.quantiles([0.3, 0.5, 0.7]).values
+    assert (found == 0).all()
+    assert not np.signbit(found).any()
+
+
 def test_many_documents_are_measured_in_shards_like_in_one() -> None:
     texts = [f"{i}. {TEXT}" for i in range(9)]
     one, many = (

@@ -11,6 +11,7 @@
     │   ├── ViewError       a view or stratum that does not exist
     │   ├── ProfileError    a file that is not a profile, or cannot answer a question
     │   ├── FigureError     a figure, option or format that does not exist
+    │   ├── MergeError      states that were not measured alike cannot be joined
     │   └── OutputError     a place that cannot be written
     └── CaptureError        a forward pass did not yield what the model declared
 
@@ -54,6 +55,10 @@ class ProfileError(InputError):
 
 class FigureError(InputError):
     """A figure, one of its options or a file format does not exist."""
+
+
+class MergeError(InputError):
+    """States that were not measured alike cannot be joined."""
 
 
 class OutputError(InputError):

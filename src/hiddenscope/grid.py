@@ -144,8 +144,10 @@ def quantiles(
 
 
 def _width(code: NDArray[np.int64]) -> Floats:
+    """Return how wide cells are: 0 for those of zero, which hold zeros and hardly anything else."""
     exponent = np.maximum((code & (_SIGN - 1)) >> 7, 1)
-    return np.asarray(np.ldexp(1.0, exponent - 127 - 7), np.float64)
+    zero = (code & (_SIGN - 1)) == 0
+    return np.where(zero, 0.0, np.ldexp(1.0, exponent - 127 - 7))
 
 
 def fold_sign(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -119,9 +119,9 @@ def histogram(
         raise InputError(msg)
     names = choose_sites(stream, sites)
     if range is None:
-        table = moments(stream, view).loc[names]
-        low, high = float(np.fmin.reduce(table["min"])), float(np.fmax.reduce(table["max"]))
-        low, high = (0.0, 0.0) if np.isnan(low) else (low, high)
+        # From the grid: the moments leave out whole tokens for one value that is not finite.
+        filled = np.flatnonzero(grid.merged(cell_counts(stream, view, names)).any(0))
+        low, high = grid.EDGES[filled[[0, -1]]] if len(filled) else (0.0, 0.0)
     else:
         low, high = range
         if not (np.isfinite([low, high]).all() and low < high):

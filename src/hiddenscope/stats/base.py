@@ -7,9 +7,12 @@ of `merge`, and `merge` neither changes nor aliases what it is given, so states 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+
+from hiddenscope.errors import MergeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -48,9 +51,30 @@ class Accumulator(ABC):
     def update(self, batch: Batch) -> None:
         """Take in one batch."""
 
-    @abstractmethod
     def merge(self, other: Self) -> Self:
-        """Join two states into a new one; neither is changed."""
+        """Join two states into a new one; neither is changed.
+
+        Raises
+        ------
+        MergeError
+            The states are not of one kind and layout.
+        """
+        if type(self) is not type(other):
+            msg = f"cannot merge {type(self).__name__} with {type(other).__name__}"
+            raise MergeError(msg)
+        mine, theirs = asdict(self.layout), asdict(other.layout)
+        for name, value in mine.items():
+            if theirs[name] != value:
+                msg = (
+                    f"cannot merge states of different {name}: {value} and {theirs[name]}; "
+                    "measure both with the same model, sites and thresholds"
+                )
+                raise MergeError(msg)
+        return self._merge(other)
+
+    @abstractmethod
+    def _merge(self, other: Self) -> Self:
+        """Join two states of one layout into a new one."""
 
     @abstractmethod
     def dataset(self, decode: Decode) -> xr.Dataset:
@@ -89,7 +113,7 @@ class CountAccumulator(Accumulator):
         """Return the counts of nothing."""
         return {"cell": np.zeros(0, np.int64), "count": np.zeros(0, np.int64)}
 
-    def merge(self, other: Self) -> Self:
+    def _merge(self, other: Self) -> Self:
         """Add the counts of two states."""
         return self._new(_add_up([self.arrays, other.arrays]))
 

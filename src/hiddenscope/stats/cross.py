@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 
 from hiddenscope import kernels
+from hiddenscope.errors import MergeError
 from hiddenscope.stats.base import Accumulator
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Cross(Accumulator):
                 part[key][k] = value.cpu().numpy()
         self.arrays = self._join(self.arrays, part)
 
-    def merge(self, other: Self) -> Self:
+    def _merge(self, other: Self) -> Self:
         """Join the co-moments of disjoint sets of tokens."""
         return self._new(self._join(self.arrays, other.arrays))
 
@@ -131,7 +132,7 @@ class Cross(Accumulator):
         loud = a["loud_channels"] if a["loud_channels"][0] >= 0 else b["loud_channels"]
         if b["loud_channels"][0] >= 0 and not np.array_equal(loud, b["loud_channels"]):
             msg = "co-moments of different loud channels cannot be merged: make them as siblings"
-            raise ValueError(msg)
+            raise MergeError(msg)
         shifted = np.zeros_like(d)
         shifted[:, :-1] = d[:, 1:]
         dl, wl = d[..., loud], weighted[..., loud]

@@ -24,10 +24,11 @@ _INTEGERS = ("channel", "document", "window", "position", "token_id")
 
 
 class Extremes(Accumulator):
-    """The `RANKS` largest finite magnitudes of each site and stratum, `PER_CHANNEL` a channel.
+    """The `RANKS` largest finite magnitudes of each site and stratum, `PER_CHANNEL` per channel.
 
-    Ties go to the smaller (document, window, position, channel). With the limit a channel the
-    merge is still exact: whatever `RANKS` values beat within a part, they beat in the whole.
+    Also those of tokens with a NaN or infinity elsewhere. Ties go to the smaller (document,
+    window, position, channel). Merging is exact in spite of the limit per channel: a value that
+    falls out of the ranks of a part would fall out of those of the whole.
     """
 
     name = "extremes"
@@ -57,6 +58,10 @@ class Extremes(Accumulator):
         held = {key: array[held["channel"] >= 0] for key, array in held.items()}
         scan = rows.scans[site]
         largest = np.maximum(-scan.minimum.cpu().numpy(), scan.maximum.cpu().numpy())
+        if not bool(scan.finite.all()):
+            # The scan leaves out whole tokens; their finite values count here.
+            broken = _magnitudes(states[~scan.finite]).amax(0).double().cpu().numpy()
+            largest = np.maximum(largest, broken)
         floor = self._floor(held)
         if self.layout.channels >= RANKS:
             # As many channels reach this: whatever stays below cannot be ranked.
@@ -65,12 +70,11 @@ class Extremes(Accumulator):
         channels = np.flatnonzero(largest >= floor)
         if not len(channels):
             return
-        read = states[:, torch.from_numpy(channels).to(states.device)].float().abs()
-        read[~scan.finite] = -torch.inf
+        read = _magnitudes(states[:, torch.from_numpy(channels).to(states.device)])
         own = read.T.contiguous().topk(min(PER_CHANNEL, len(read))).values[:, -1]
         magnitude = read.cpu().numpy()
         floor = np.maximum(floor[channels], own.cpu().numpy())
-        # Tokens that are not finite are −∞ here and must not pass for a value.
+        # What is not finite is −∞ here and must not pass for a value.
         token, column = np.nonzero((magnitude >= floor) & (magnitude >= 0))
         label: State = {key: values[rows.start + token] for key, values in batch.labels.items()}
         found: State = {
@@ -83,7 +87,8 @@ class Extremes(Accumulator):
         token = found.pop("token")
         vectors = states[token].float().cpu().numpy()
         found["value"] = vectors[np.arange(len(token)), found["channel"]]
-        found["median"] = np.median(np.abs(vectors).astype(np.float64), axis=1)
+        sizes = np.where(np.isfinite(vectors), np.abs(vectors), np.float32(np.nan))
+        found["median"] = np.nanmedian(sizes.astype(np.float64), axis=1)
         found["context"] = batch.context(rows.start + token)
         self._store(self.arrays, site, k, [held, found])
 
@@ -106,7 +111,7 @@ class Extremes(Accumulator):
         for key, array in arrays.items():
             array[site, k, : len(best)] = joined[key][best]
 
-    def merge(self, other: Self) -> Self:
+    def _merge(self, other: Self) -> Self:
         """Keep the largest of both."""
         arrays = self.empty()
         for site in range(len(self.layout.sites)):
@@ -157,6 +162,12 @@ class Extremes(Accumulator):
                 },
             }
         )
+
+
+def _magnitudes(states: torch.Tensor) -> torch.Tensor:
+    """Return magnitudes in float32, −∞ for what is not finite."""
+    sizes = states.float().abs()
+    return torch.where(torch.isfinite(sizes), sizes, -torch.inf)
 
 
 def _largest(found: State) -> NDArray[np.int64]:

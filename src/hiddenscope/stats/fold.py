@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
+from hiddenscope.errors import MergeError
 from hiddenscope.stats.cross import Cross
 from hiddenscope.stats.extremes import Extremes
 from hiddenscope.stats.grid import Grid
@@ -83,7 +84,16 @@ class States:
         return type(self)({name: state.sibling() for name, state in self.streams.items()})
 
     def merge(self, other: Self) -> Self:
-        """Join the states of disjoint sets of tokens; neither is changed."""
+        """Join the states of disjoint sets of tokens; neither is changed.
+
+        Raises
+        ------
+        MergeError
+            They have other streams, or streams of another layout.
+        """
+        if self.streams.keys() != other.streams.keys():
+            msg = f"cannot merge the streams {list(self.streams)} with {list(other.streams)}"
+            raise MergeError(msg)
         return type(self)(
             {name: state.merge(other.streams[name]) for name, state in self.streams.items()}
         )

@@ -68,7 +68,7 @@ class Moments(Accumulator):
                 part["nonfinite_document"][:, k] = where.min(1)
         self.arrays = _join(self.arrays, part)
 
-    def merge(self, other: Self) -> Self:
+    def _merge(self, other: Self) -> Self:
         """Join the moments of disjoint sets of tokens."""
         return self._new(_join(self.arrays, other.arrays))
 

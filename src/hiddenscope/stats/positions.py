@@ -77,7 +77,7 @@ class Positions(Accumulator):
                 np.maximum.at(part["absmax"][site, k], bucket, absmax[site])
         self.arrays = _join(self.arrays, part, channels)
 
-    def merge(self, other: Self) -> Self:
+    def _merge(self, other: Self) -> Self:
         """Join the profiles of disjoint sets of tokens."""
         return self._new(_join(self.arrays, other.arrays, self.layout.channels))
 

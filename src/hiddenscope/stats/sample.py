@@ -34,8 +34,8 @@ class Sample(Accumulator):
     float32, of whose bytes the low two are zero and vanish when a file is compressed.
 
     The passage is the start of the window with the smallest hash, so that "token index" reads
-    as text. The single tokens are those with the smallest hash of (document digest, window,
-    position): a property of the corpus, not of the order or the batches.
+    as text. The single tokens are those with the smallest hash of (document digest, place of
+    the document in the corpus, window, position): a property of the corpus, not of the batches.
     """
 
     name = "sample"
@@ -54,7 +54,9 @@ class Sample(Accumulator):
         """Take in the tokens of a batch that the sample wants."""
         labels = batch.labels
         digest = labels["digest"].astype(np.uint64)
-        window_hash = _mix(_mix(digest) ^ labels["window"].astype(np.uint64))
+        # With the place of the document, so that copies of a text are drawn apart.
+        document = _mix(digest ^ _mix(labels["document"].astype(np.uint64)))
+        window_hash = _mix(document ^ labels["window"].astype(np.uint64))
         part: State = {
             "window_hash": window_hash,
             "token_hash": _mix(window_hash ^ _mix(labels["position"].astype(np.uint64))),
@@ -76,7 +78,7 @@ class Sample(Accumulator):
             **{key: array[keep] for key, array in joined.items()},
         }
 
-    def merge(self, other: Self) -> Self:
+    def _merge(self, other: Self) -> Self:
         """Keep the smallest hashes of both."""
         joined = {
             key: np.concatenate([array, other.arrays[key]]) for key, array in self.arrays.items()
