@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 import hiddenscope as hs
-from hiddenscope import figures
+from hiddenscope import analysis, figures
 from hiddenscope.analysis import drawn
 from hiddenscope.errors import FigureError, OutputError, SiteError, ViewError
 from hiddenscope.figures.style import channel_colours, styled
@@ -207,7 +207,7 @@ def test_the_scatter_draws_every_outermost_value(real: Profile) -> None:
     site = "block.5.resid_post"
     for view in ("rest", "first"):
         top, bottom = real.plot.scatter(sites=site, view=view).axes[:2]
-        table = real.extremes(view, site)
+        table = real.extremes(view, site).head(64)
         for axes, column in ((bottom, "channel"), (top, "position")):
             rings = [c for c in axes.collections if c.get_gid() == "extremes"]
             if not rings:
@@ -250,7 +250,7 @@ def test_the_last_block_has_a_tick_and_light_tails_are_not_called_heavy(
     x = np.random.default_rng(0).uniform(-1, 1, size=(1, 200, 8)).astype(np.float32)
     light = hs.from_states({"embed": x, "block.0.resid_post": 2 * x})
     said = " ".join(t.get_text() for t in texts(light.plot.ridge())).replace("\n", " ")
-    assert "no site has heavier tails than a normal" in said
+    assert "no site has clearly heavier tails than a normal" in said
 
 
 def test_matrices_zoom_in_where_all_values_are_near_one() -> None:
@@ -265,6 +265,59 @@ def test_matrices_zoom_in_where_all_values_are_near_one() -> None:
         axes = figure.axes[0]
         low = axes.collections[0].norm.vmin if kind == "r2" else axes.get_ylim()[0]
         assert 0.8 < low <= lowest
+
+
+@pytest.mark.parametrize("view", ["rest", "first"])
+def test_the_outliers_draw_magnitudes_of_the_view_beside_the_median_of_the_site(
+    real: Profile, view: str
+) -> None:
+    figure = real.plot.outliers(view=view)
+    lines: dict[str, list[float]] = {}
+    for line in figure.axes[0].lines:
+        lines.setdefault(str(line.get_gid()), []).extend(line.get_ydata())
+    table = analysis.magnitudes(real.stream, view)
+    for column in table:
+        np.testing.assert_array_equal(lines[f"line:{column}"], table[column])
+    every = real.quantiles([0.25, 0.75], view="all").values
+    np.testing.assert_allclose(table["median"], (every[:, 1] - every[:, 0]) / 2, rtol=0.1)
+    largest = real.extremes(view).groupby("site")["value"].apply(lambda v: v.abs().max())
+    np.testing.assert_array_equal(table["top1"], largest[table.index])
+    bar = figure.axes[-1]
+    assert bar.get_ylim()[0] <= min(bar.get_yticks())
+    assert max(bar.get_yticks()) <= bar.get_ylim()[1]
+
+
+def test_the_map_numbers_the_channels_that_its_title_names(real: Profile) -> None:
+    found = real.outliers()
+    named = {*found.channels.index, *found.massive_channels.index}
+    assert named
+    numbers = {t.get_text() for t in texts(real.plot.outliers()) if t.get_weight() == "bold"}
+    assert {str(c) for c in named} <= numbers
+
+
+def test_the_wing_thins_its_curves_where_there_are_many(profiles: dict[str, Profile]) -> None:
+    deep = profiles["deep"]
+    figure = deep.plot.wing()
+    curves = {str(line.get_gid()) for line in figure.axes[0].lines}
+    assert {"wing:embed", "wing:final_norm", "wing:block.0.resid_post"} <= curves
+    assert len(curves) <= 18
+    table = deep.r2().values
+    site = deep.sites.index("block.0.resid_post")
+    drawn_values = [
+        y
+        for line in figure.axes[0].lines
+        if line.get_gid() == "wing:block.0.resid_post"
+        for y in line.get_ydata()
+    ]
+    np.testing.assert_array_equal(drawn_values, table[site])
+
+
+def test_states_that_do_not_vary_have_no_distribution() -> None:
+    with pytest.warns(hs.HiddenscopeWarning):
+        zeros = hs.from_states({"block.0.resid_post": np.full((1, 8, 64), 2.0, np.float32)})
+    for kind in ("histogram", "ridge"):
+        with pytest.raises(FigureError, match="do not vary"):
+            getattr(zeros.plot, kind)(view="all")
 
 
 def test_bands_that_few_values_cannot_fill_are_left_out() -> None:

@@ -105,10 +105,17 @@ def densities(
     names = choose_sites(stream, sites)
     table = _site_scales(stream, x, view, names)
     usable = table[table["unit"] > 0]
+    if usable.empty:
+        empty = pd.DataFrame(columns=["site", "left", "right", "count", "density", "normal"])
+        empty.attrs = {"low": -1.0, "high": 1.0, "linear": 1.0, "sites": table}
+        return empty
     ends = quantiles(stream, [BEYOND, 1 - BEYOND], view, list(usable.index)).values
+    # Of few values not even one may lie beyond.
+    few = usable["tokens"].to_numpy() * group(stream, "moments").sizes["channel"] * BEYOND < 1
+    ends[few] = usable.loc[few, ["min", "max"]].to_numpy(np.float64)
     origin, unit = (usable[k].to_numpy(np.float64)[:, None] for k in ("origin", "unit"))
     ends = (ends - origin) / unit
-    low, high = (float(ends.min()), float(ends.max())) if len(usable) else (-1.0, 1.0)
+    low, high = float(ends.min()), float(ends.max())
     linear = linear_width(stream, view, names) if x == "asinh" else 1.0
     steps = even_steps(low, high, bins, x, linear)
     frames = []
@@ -122,10 +129,10 @@ def densities(
         frame["normal"] = height * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
         frames.append(frame.assign(site=str(site)))
         table.loc[site, ["total", "below", "above"]] = outside
-    columns = ["site", "left", "right", "count", "density", "normal"]
-    result = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+    result = pd.concat(frames, ignore_index=True)
+    result = result[["site", "left", "right", "count", "density", "normal"]]
     result.attrs = {"low": low, "high": high, "linear": linear, "sites": table}
-    return result[columns]
+    return result
 
 
 def _site_scales(stream: xr.DataTree, x: str, view: str, names: list[str]) -> pd.DataFrame:

@@ -34,7 +34,15 @@ def largest_by_channel(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:
     return pd.DataFrame(largest, index=index).rename_axis(columns="channel")
 
 
-STANDS_OUT = 3.0
+def site_medians(stream: xr.DataTree) -> pd.Series[float]:
+    """Return the median magnitude of each site over all counted tokens × channels."""
+    names = site_names(stream)
+    counts = grid.fold_sign(cell_counts(stream, "all", names))
+    medians = [float(grid.magnitude_quantiles(c, 0.5)) for c in counts]
+    return pd.Series(medians, index=pd.Index(names, name="site"))
+
+
+STANDS_OUT = 2.5
 """A channel stands out at a site where its largest magnitude is so many times the median one."""
 
 
@@ -65,19 +73,17 @@ def magnitudes(stream: xr.DataTree, view: str = "rest", top: int = 3) -> pd.Data
     Returns
     -------
     DataFrame[site]
-        ``top1`` … ``top3`` and ``median``, the median magnitude over tokens × channels.
+        ``top1`` … ``top3`` of the view, and ``median``, the median magnitude of the site over
+        all its tokens × channels, whatever the view: what massive activations are held against.
     """
     names = site_names(stream)
     table = extremes(stream, view)
-    counts = cell_counts(stream, view, names)
-    sizes = grid.fold_sign(counts)
+    medians = site_medians(stream)
     rows = {}
-    for i, name in enumerate(names):
+    for name in names:
         found = table.loc[table["site"] == name, "value"].abs().to_numpy(np.float64)[:top]
         padded = np.concatenate([found, np.full(top - len(found), np.nan)])
-        # Read inside of a cell, a median of zeros would be above every value.
-        median = min(float(grid.magnitude_quantiles(sizes[i], 0.5)), *found[:1], np.inf)
-        rows[name] = [*padded, median]
+        rows[name] = [*padded, medians[name]]
     columns = [*(f"top{i + 1}" for i in range(top)), "median"]
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     return frame.rename_axis(index="site")

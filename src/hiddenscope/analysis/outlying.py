@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from hiddenscope import grid
-from hiddenscope.analysis.distribution import cell_counts
+from hiddenscope.analysis.largest import site_medians
 from hiddenscope.analysis.shares import loudest
 from hiddenscope.analysis.token_tables import extremes
 from hiddenscope.analysis.views import group, manifest, site_names, strata_index
@@ -118,14 +117,6 @@ def outliers(stream: xr.DataTree, view: str = "rest") -> Outliers:
     found = massive(stream, view, thresholds)
     table, notes = outlier_channels(stream, view, thresholds)
     return Outliers(found, _by_channel(found), thresholds, notes, table)
-
-
-def site_medians(stream: xr.DataTree) -> pd.Series[float]:
-    """Return the median magnitude of each site over all counted tokens × channels."""
-    names = site_names(stream)
-    counts = grid.fold_sign(cell_counts(stream, "all", names))
-    medians = [float(grid.magnitude_quantiles(c, 0.5)) for c in counts]
-    return pd.Series(medians, index=pd.Index(names, name="site"))
 
 
 def massive(stream: xr.DataTree, view: str, thresholds: dict[str, float]) -> pd.DataFrame:

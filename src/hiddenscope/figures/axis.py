@@ -150,8 +150,7 @@ def label_sites(
     # The words and the last block come first; what stands too near to them gives way.
     words = [i for i in shown if where.sites[i] in SET_OFF]
     last = [i for i, s in enumerate(where.sites) if s not in SET_OFF][-1:]
-    lower = across and not turned and upright
-    lower = lower and not all(clear(i, j) for i in last for j in words)
+    lower = across and not turned and not all(clear(i, j) for i in last for j in words)
     if lower:
         # One line lower the words are in nobody's way.
         others = [i for i in shown if i not in words and all(i == j or clear(i, j) for j in last)]

@@ -62,10 +62,11 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
     levels = np.concatenate([(1 - shares) / 2, (1 + shares[::-1]) / 2])
     table = analysis.quantiles(s.stream, levels.tolist(), view, s.sites)
     low, high = table.values[:, : len(shares)], table.values[:, len(shares) :][:, ::-1]
+    missing = " and ".join(b.name for b in BANDS if b not in bands)
     named = ", ".join(b.name for b in bands[:0:-1])
     caption = s.caption(
         f"bands hold the middle {named} and all of a site's values",
-        f"{values:,} values per site: too few for {BANDS[1].name}" if BANDS[1] not in bands else "",
+        f"{values:,} values per site: too few for {missing}" if missing else "",
         "asinh scale",
     )
     reach = np.where(np.isnan(low[:, 0]), 0.0, np.maximum(-low[:, 0], high[:, 0]))

@@ -74,7 +74,7 @@ def draw(
     y = "share" if scale == "linear" else "density"
     table["share"] = table["count"] / table["site"].map(table.attrs["sites"]["total"])
     caption = s.caption(
-        "one range for all sites: at most 1 in 10,000 of a site's values beyond on either side",
+        "one range: beyond it about 1 in 10,000 of a site's values at most, on either side",
         f"faint: fewer than {FEW} values in the bin",
     )
     figure = sheet(SINGLE, 48, f"Histogram of activations, {s.model}", spread_claim(s), caption)

@@ -41,8 +41,15 @@ if TYPE_CHECKING:
 
 READABLE = 16
 """Up to so many sites, every cell of R² bears its value."""
-NEAR_ONE = 0.5
+NEAR_ONE = 0.4
 """Where no R² is below this, the colours begin at the smallest one."""
+
+
+def _gap(sites: Sequence[str]) -> float:
+    """Set `embed` and `final_norm` off so that their labels have room beside the last block's."""
+    return 0.35 + 0.035 * max(len(sites) - READABLE, 0)
+
+
 LOUDEST = 3
 """So many of the loudest channels are left out in R²'s third panel, unless told otherwise."""
 
@@ -81,7 +88,7 @@ def draw_covariance(
         f"({Site.parse(s.sites[int(np.nanargmin(variances))]).label}) to "
         f"{number(float(variances[most]))} ({Site.parse(s.sites[most]).label})"
     )
-    cell = 66 * MM * 72 / places(s.sites, 0.35).span
+    cell = 66 * MM * 72 / places(s.sites, _gap(s.sites)).span
     widest = max(text_width(_short(v), CELL) for v in values[np.isfinite(values)])
     written = widest + 1.5 <= cell
     caption = s.caption(
@@ -194,7 +201,7 @@ def _matrix(
     written: Callable[[float], str] | None,
 ) -> QuadMesh:
     """Draw one matrix `wide` mm wide; `embed` and `final_norm` stand a little apart."""
-    where = places(sites, 0.35)
+    where = places(sites, _gap(sites))
     n = len(sites)
     per_unit = wide * MM * 72 / where.span
     axes.set_facecolor("white")

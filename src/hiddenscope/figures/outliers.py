@@ -41,10 +41,10 @@ LINES = {
     "top1": ("largest", "#0c1b4d", "o"),
     "top2": ("second", "#3a78b8", "s"),
     "top3": ("third", "#56b4e9", "^"),
-    "median": ("median", "#d55e00", "D"),
+    "median": ("median of all tokens", "#d55e00", "D"),
 }
-NUMBERED = 6
-"""At most this many of the channels that stand out are numbered above the map."""
+NUMBERED = 8
+"""At most this many channels are numbered above the map: outliers, then what stands out."""
 FAR = 30.0
 """Where the colours of the map end: so many times the median channel's largest magnitude."""
 
@@ -71,7 +71,7 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
     figure = sheet(DOUBLE, 52, title, claim, caption)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
     _depth(left, s, table)
-    _map(figure, right, s)
+    _map(figure, right, s, _named(s, found))
     return figure
 
 
@@ -115,16 +115,18 @@ def _depth(axes: Axes, s: Subject, lines: pd.DataFrame) -> None:
     )
 
 
-def _map(figure: Figure, axes: Axes, s: Subject) -> None:
+def _map(figure: Figure, axes: Axes, s: Subject, named: list[int]) -> None:
     table = drawn.largest_map(s.stream, s.view).loc[s.sites]
     group = int(table.attrs["group"])
-    where = places(s.sites, 0.25)
+    # Room for the labels of the sites that are set off, however many blocks there are.
+    where = places(s.sites, 0.25 + 0.05 * len(s.sites))
     values = table.to_numpy(np.float64)
     values = np.where(values > 0, values, np.nan)
     first = table.columns.to_numpy(np.float64)
     x = np.append(first, s.channels) - 0.5
     # Each site against its own median: the loudest site must not wash out the others.
-    norm = LogNorm(1.0, float(np.clip(np.nanmax(values), 3.0, FAR)))
+    top = float(np.clip(np.nanmax(values), 3.0, FAR))
+    norm = LogNorm(1.0, top)
     beyond = bool(np.nanmax(values) > FAR)
     for run in where.runs:
         y = np.append(where.at[run] - 0.5, where.at[run][-1] + 0.5)
@@ -137,20 +139,26 @@ def _map(figure: Figure, axes: Axes, s: Subject) -> None:
     axes.tick_params(axis="y", length=0)
     names = [Site.parse(site).label for site in s.sites]
     label_sites(axes.yaxis, where, 40 * MM * 72 / where.span, size=TICK, across=False, labels=names)
-    _number_channels(axes, s)
+    _number_channels(axes, s, named)
     bar = figure.colorbar(mesh, ax=axes, aspect=28, pad=0.02, extend="max" if beyond else "neither")
     bar.outline.set_visible(False)
     bar.ax.minorticks_off()
-    bar.set_ticks([1, 2, 5, 10, 20])
+    bar.set_ticks([t for t in (1, 2, 5, 10, 20) if t <= top])
     bar.ax.yaxis.set_major_formatter(FuncFormatter(tick))
     bar.set_label("largest ÷ median channel's (log)")
     axes.set_title("by site and channel, relative to the site", pad=12)
 
 
-def _number_channels(axes: Axes, s: Subject) -> None:
-    """Write the channels that stand out above the map, kept apart, with lines to their columns."""
-    found = analysis.standing_out(s.stream, s.view, s.sites)
-    loud = [int(c) for c in found.index[:NUMBERED]]
+def _named(s: Subject, found: analysis.Outliers) -> list[int]:
+    """Return the channels to number: those of the claim first, then those that stand out."""
+    outliers = [] if found.notes else list(found.channels.index)
+    outstanding = analysis.standing_out(s.stream, s.view, s.sites).index
+    every = (*found.massive_channels.index[:NUMBERED], *outliers, *outstanding)
+    return list(dict.fromkeys(int(c) for c in every))[:NUMBERED]
+
+
+def _number_channels(axes: Axes, s: Subject, loud: list[int]) -> None:
+    """Write channels above the map, kept apart, with lines to their columns."""
     if not loud:
         return
     colours = channel_colours(s.stream)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from hiddenscope.figures.axis import Floats, Places
     from hiddenscope.figures.style import Subject
 
+NORMAL = 0.1
+"""An excess kurtosis up to this is not called heavy tails: samples of a normal reach it."""
 DECADES = 6
 """A row spans the site's peak and this many decades below it."""
 FILL = 0.86
@@ -136,10 +138,10 @@ def _claim(s: Subject) -> str:
     if kurtosis.empty:
         return ""
     site, most = Site.parse(str(kurtosis.idxmax())).label, float(kurtosis.max())
-    if most <= 0:
+    if most <= NORMAL:
         return (
-            f"no site has heavier tails than a normal: excess kurtosis at most {number(most)} "
-            f"({site}; a normal has 0)"
+            "no site has clearly heavier tails than a normal: excess kurtosis at most "
+            f"{number(most)} ({site}; a normal has 0)"
         )
     return f"heaviest tails: {site}, excess kurtosis {number(most)} (a normal has 0)"
 
@@ -160,7 +162,7 @@ def _outside_words(scales: pd.DataFrame) -> str:
         return ""
     low, high = number(float(scales["min"].min())), number(float(scales["max"].max()))
     return (
-        f"beyond the x axis: {count:,} values, at most 1 in 10,000 of a site on either side, "
+        f"beyond the x axis: {count:,} values, about 1 in 10,000 of a site at most on either side, "
         f"as far as {low} and {high}"
     )
 

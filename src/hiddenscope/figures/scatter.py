@@ -50,6 +50,8 @@ BODY = (0.005, 0.995)
 """Where the farthest value is ten times as far as these quantiles, the y axis is asinh."""
 MOST = 4
 """At most this many sites fit into one figure."""
+RINGS = 64
+"""The largest magnitudes of all tokens that are drawn: as many as are kept of a stratum."""
 NUMBERED = 5
 """At most this many channels are numbered in a panel."""
 ROWS = 96
@@ -131,7 +133,8 @@ class _Panel:
     extremes: pd.DataFrame
     outer: pd.DataFrame
     positions: xr.Dataset
-    numbered: dict[int, ColorType]
+    numbered: list[int]
+    colours: dict[int, ColorType]
     planes: dict[str, xr.DataArray]
     norm: LogNorm
 
@@ -157,7 +160,6 @@ def _panel(s: Subject, sample: xr.Dataset, site: str, *, points: bool) -> _Panel
         "position": drawn.plane(sample, site, "position", columns, edges),
         "channel": drawn.plane(sample, site, "channel", 128, edges),
     }
-    colours = channel_colours(s.stream)
     found = analysis.standing_out(s.stream, s.view, [site]).index[:NUMBERED]
     return _Panel(
         site=site,
@@ -167,10 +169,12 @@ def _panel(s: Subject, sample: xr.Dataset, site: str, *, points: bool) -> _Panel
         scale=scale,
         reach=reach,
         linear=linear,
-        extremes=analysis.extremes(s.stream, s.view, site),
+        # Of several strata together no more than of one.
+        extremes=analysis.extremes(s.stream, s.view, site).head(RINGS),
         outer=outer,
         positions=analysis.positions(s.stream, s.view).sel(site=site),
-        numbered={int(c): colours.get(int(c), INK) for c in found},
+        numbered=[int(c) for c in found],
+        colours=channel_colours(s.stream),
         planes=planes,
         norm=LogNorm(1e-4, 1.0, clip=True),
     )
@@ -225,12 +229,12 @@ def _by_token(axes: Axes, panel: _Panel, sample: xr.Dataset, *, points: bool) ->
     x = np.broadcast_to(panel.places[:, None], panel.state.shape)
     if points:
         _dots(axes, x, panel, size=1.6)
-        for channel, colour in panel.numbered.items():
+        for channel in panel.numbered:
             axes.plot(
                 panel.places,
                 panel.state[:, channel],
                 ".",
-                color=colour,
+                color=panel.colours.get(channel, INK),
                 markersize=3.4,
                 markeredgewidth=0,
                 gid=f"channel:{channel}",
@@ -275,7 +279,6 @@ def _by_channel(axes: Axes, panel: _Panel, sample: xr.Dataset, *, points: bool) 
                 linewidth=0.35,
                 gid=f"outer:{column}",
             )
-        _dots(axes, x, panel, size=1.6, only_first=True)
     _rings(axes, panel, panel.extremes["channel"].to_numpy(np.float64))
     _number(axes, panel)
     axes.set_xlim(-0.02 * channels - 0.5, 1.02 * channels - 0.5)
@@ -311,7 +314,7 @@ def _dots(axes: Axes, x: Floats, panel: _Panel, *, size: float, only_first: bool
 
 def _rings(axes: Axes, panel: _Panel, x: Floats) -> None:
     """Draw the largest magnitudes of all tokens, whether the sample holds them or not."""
-    colours = [panel.numbered.get(int(c), INK) for c in panel.extremes["channel"]]
+    colours = [panel.colours.get(int(c), INK) for c in panel.extremes["channel"]]
     axes.scatter(
         x,
         panel.extremes["value"].to_numpy(np.float64),
@@ -328,7 +331,7 @@ def _number(axes: Axes, panel: _Panel) -> None:
     """Write channels' numbers beside their farthest values; neighbours lean apart."""
     low, high = panel.outer["min"], panel.outer["max"]
     sides = {c: bool(high[c] > -low[c]) for c in panel.numbered}
-    for channel, colour in panel.numbered.items():
+    for channel in panel.numbered:
         up = sides[channel]
         near = [
             c - channel
@@ -342,7 +345,7 @@ def _number(axes: Axes, panel: _Panel) -> None:
             (2 * lean, 2 if up else -2),
             textcoords="offset points",
             size=CELL,
-            color=colour,
+            color=panel.colours.get(channel, INK),
             weight="bold",
             ha=("right", "center", "left")[lean + 1],
             va="bottom" if up else "top",

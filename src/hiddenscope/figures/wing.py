@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
     from hiddenscope.figures.axis import Places
 
+ORDINALS = {2: "second", 3: "third"}
+CURVES = 16
+"""Up to so many sites each has a curve on the left; of more only every second block, or third, …"""
 LINES = {
     "next": ("with the next site", POINTS, "-", "o"),
     "embed": ("with embed", EMBED, "--", "s"),
@@ -65,14 +68,22 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
         f"{Site.parse(after).label}, R² {number(float(steps[low]))}"
     )
     title = f"R² through depth, {s.model}"
-    figure = sheet(DOUBLE, 48, title, claim, s.caption("pooled R² of the flattened states"))
+    step = -(-len(s.sites) // CURVES)
+    every = (
+        f"on the left the curves of every {ORDINALS.get(step, f'{step}th')} block"
+        if step > 1
+        else ""
+    )
+    caption = s.caption("pooled R² of the flattened states", every)
+    figure = sheet(DOUBLE, 48, title, claim, caption)
     left, right = figure.subplots(1, 2, sharey=True)
     lowest = float(np.nanmin(others))
     lowest = np.floor(lowest * 20) / 20 if lowest > NEAR_ONE else 0.0
     where = places(s.sites, 0.4)
     colours = site_colours(s.sites)
-    for i, site in enumerate(s.sites):
-        _curve(left, where, matrix[i], color=colours[site], gid=f"wing:{site}")
+    for i in where.shown(step):
+        site = s.sites[i]
+        _curve(left, where, matrix[i], dotted=step == 1, color=colours[site], gid=f"wing:{site}")
     for column, (name, colour, dash, marker) in LINES.items():
         # R² of a site with itself is 1 and says nothing.
         values = table[column].where(table.index != column).to_numpy(np.float64)
@@ -103,7 +114,7 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
     return figure
 
 
-def _curve(axes: Axes, where: Places, values: object, **style: Any) -> None:
+def _curve(axes: Axes, where: Places, values: object, *, dotted: bool = True, **style: Any) -> None:
     """Draw a line through blocks, points at the sites that are set off."""
     array = np.asarray(values, np.float64)
     marker = style.pop("marker", "o")
@@ -116,7 +127,7 @@ def _curve(axes: Axes, where: Places, values: object, **style: Any) -> None:
             where.at[run],
             array[run],
             marker=marker,
-            markersize=3.2 if alone else 1.8,
+            markersize=3.2 if alone else 1.8 if dotted else 0,
             # Hollow, so that what lies under it is seen.
             fillstyle="none" if alone and marker != "o" else "full",
             linestyle="none" if alone else dash,

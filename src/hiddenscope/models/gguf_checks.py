@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Behind the last block, and no part of a base model; left out where it is the embeddings again.
 _HEAD = "output."
+_TOKENIZER_KEYS = ("tokenizer.ggml.model", "tokenizer.ggml.tokens")
+_MODEL_KEYS = ("block_count", "embedding_length")
 
 
 def check_packages(name: str) -> None:
@@ -45,6 +47,18 @@ def check_architecture(name: str, header: Header) -> None:
             f"{name!r} is of the GGUF architecture {header.architecture!r}, which transformers "
             f"{transformers.__version__} cannot read: expected one of {', '.join(known.values())}; "
             "use the model's safetensors instead"
+        )
+        raise ModelError(msg)
+
+
+def check_keys(name: str, header: Header) -> None:
+    """Refuse a header without the keys that a tokenizer and a model are made from."""
+    needed = [*_TOKENIZER_KEYS, *(f"{header.architecture}.{key}" for key in _MODEL_KEYS)]
+    missing = [key for key in needed if key not in header.metadata]
+    if missing:
+        msg = (
+            f"the header of {name!r} lacks {', '.join(missing)}: convert the model to GGUF again, "
+            "or use its safetensors instead"
         )
         raise ModelError(msg)
 

@@ -97,6 +97,7 @@ def load(
     gguf_checks.check_packages(name)
     header = read_header(path)
     gguf_checks.check_architecture(name, header)
+    gguf_checks.check_keys(name, header)
     dtype = dtype or torch.float32
     if device_map is None:
         stored = [memory.Stored(t.name, "F32", t.values) for t in header.tensors]
