@@ -99,8 +99,8 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
             below.set_title(Site.parse(panel.site).label)
             value_axis(below.yaxis, panel.scale, *panel.reach, panel.linear)
             below.axhline(0, color="#9a9a9a", linewidth=0.4, zorder=0)
-        _by_token(top, panel, sample, points=points)
-        _by_channel(bottom, panel, sample, points=points)
+        _by_token(top, panel, points=points)
+        _by_channel(bottom, panel, points=points)
         label = "activation" if panel.scale == "linear" else "activation (asinh)"
         top.set_ylabel(label if points or i == 0 or panel.scale == "asinh" else "")
         bottom.set_ylabel(label if i == 0 or panel.scale == "asinh" else "")
@@ -225,7 +225,7 @@ def _caption(s: Subject, sample: xr.Dataset, panels: list[_Panel], *, points: bo
     )
 
 
-def _by_token(axes: Axes, panel: _Panel, sample: xr.Dataset, *, points: bool) -> None:
+def _by_token(axes: Axes, panel: _Panel, *, points: bool) -> None:
     x = np.broadcast_to(panel.places[:, None], panel.state.shape)
     if points:
         _dots(axes, x, panel, size=1.6)
@@ -262,7 +262,7 @@ def _by_token(axes: Axes, panel: _Panel, sample: xr.Dataset, *, points: bool) ->
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
-def _by_channel(axes: Axes, panel: _Panel, sample: xr.Dataset, *, points: bool) -> None:
+def _by_channel(axes: Axes, panel: _Panel, *, points: bool) -> None:
     channels = panel.state.shape[1]
     x = np.broadcast_to(np.arange(channels, dtype=np.float64), panel.state.shape)
     if points:
