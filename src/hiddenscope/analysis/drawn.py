@@ -10,7 +10,7 @@ import xarray as xr
 
 from hiddenscope import grid
 from hiddenscope.analysis.distribution import cell_counts, quantiles
-from hiddenscope.analysis.largest import largest_by_channel
+from hiddenscope.analysis.largest import largest_over_median
 from hiddenscope.analysis.summary import moments
 from hiddenscope.analysis.views import choose_sites, group
 from hiddenscope.errors import InputError
@@ -28,6 +28,7 @@ MANY_TIMES = 10.0
 """An axis is asinh where the widest site is so many times as wide as the narrowest block."""
 DOMINATED = 0.1
 """One value with this share of a site's variance makes its σ a number about that value."""
+_COLUMNS = ["site", "left", "right", "count", "share", "density", "normal"]
 _ONE_SIGMA = (0.15865525393145707, 0.8413447460685429)
 
 
@@ -83,13 +84,14 @@ def densities(
     Returns
     -------
     DataFrame
-        A row per bin: ``site``, ``left`` and ``right`` in units of `x`, ``count``, ``density``
-        (share of the site's finite values per unit of x) and ``normal`` (that of a normal of
-        the same centre and scale). A site without variance has none. ``attrs``: ``low`` and
-        ``high``, the range, beyond which no site has more than `BEYOND` of its values on either
-        side; ``linear``, the linear part of an asinh axis; ``sites``, a table by site:
-        ``origin``, ``unit``, ``total`` (finite values), ``below``, ``above`` (values beyond the
-        range), ``min``, ``max``, ``dominated`` (the share of the variance in its largest value).
+        A row per bin: ``site``, ``left`` and ``right`` in units of `x`, ``count``, ``share`` (of
+        the site's finite values), ``density`` (share per unit of x) and ``normal`` (that of a
+        normal of the same centre and scale). A site without variance has none. ``attrs``:
+        ``low`` and ``high``, the range, beyond which no site has more than about `BEYOND` of
+        its values on either side; ``linear``, the linear part of an asinh axis; ``sites``, a
+        table by site: ``origin``, ``unit``, ``total`` (finite values), ``below``, ``above``
+        (values beyond the range), ``min``, ``max``, ``dominated`` (the share of the variance in
+        its largest value).
 
     Raises
     ------
@@ -106,7 +108,7 @@ def densities(
     table = _site_scales(stream, x, view, names)
     usable = table[table["unit"] > 0]
     if usable.empty:
-        empty = pd.DataFrame(columns=["site", "left", "right", "count", "density", "normal"])
+        empty = pd.DataFrame(columns=_COLUMNS)
         empty.attrs = {"low": -1.0, "high": 1.0, "linear": 1.0, "sites": table}
         return empty
     ends = quantiles(stream, [BEYOND, 1 - BEYOND], view, list(usable.index)).values
@@ -130,7 +132,7 @@ def densities(
         frames.append(frame.assign(site=str(site)))
         table.loc[site, ["total", "below", "above"]] = outside
     result = pd.concat(frames, ignore_index=True)
-    result = result[["site", "left", "right", "count", "density", "normal"]]
+    result = result[_COLUMNS]
     result.attrs = {"low": low, "high": high, "linear": linear, "sites": table}
     return result
 
@@ -169,6 +171,7 @@ def _binned(
             "left": scaled[:-1],
             "right": scaled[1:],
             "count": held,
+            "share": held / max(total, 1),
             "density": held / max(total, 1) / np.diff(scaled),
         }
     )
@@ -231,8 +234,7 @@ def largest_map(stream: xr.DataTree, view: str = "rest", columns: int = 512) -> 
         and of neighbouring channels the most. Columns are the first channel of each group; NaN
         without tokens. ``attrs["group"]``: channels in a group, 1 where all fit.
     """
-    table = largest_by_channel(stream, view)
-    table = table.div(table.median(axis=1).replace(0.0, np.nan), axis=0)
+    table = largest_over_median(stream, view)
     group = -(-table.shape[1] // columns)
     starts = np.arange(0, table.shape[1], group)
     values = np.fmax.reduceat(table.to_numpy(np.float64), starts, axis=1)

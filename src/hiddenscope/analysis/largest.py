@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+STANDS_OUT = 2.5
+"""A channel stands out at a site where its largest magnitude is so many times the median one."""
+
+
 def largest_by_channel(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:
     """Return the largest magnitude of each channel at each site.
 
@@ -34,16 +38,24 @@ def largest_by_channel(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:
     return pd.DataFrame(largest, index=index).rename_axis(columns="channel")
 
 
+def largest_over_median(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:
+    """Return the largest magnitudes over the median of all channels' at their site.
+
+    Returns
+    -------
+    DataFrame[site, channel]
+        NaN without tokens, and where the median is 0.
+    """
+    table = largest_by_channel(stream, view)
+    return table.div(table.median(axis=1).replace(0.0, np.nan), axis=0)
+
+
 def site_medians(stream: xr.DataTree) -> pd.Series[float]:
     """Return the median magnitude of each site over all counted tokens × channels."""
     names = site_names(stream)
     counts = grid.fold_sign(cell_counts(stream, "all", names))
     medians = [float(grid.magnitude_quantiles(c, 0.5)) for c in counts]
     return pd.Series(medians, index=pd.Index(names, name="site"))
-
-
-STANDS_OUT = 2.5
-"""A channel stands out at a site where its largest magnitude is so many times the median one."""
 
 
 def standing_out(
@@ -57,10 +69,8 @@ def standing_out(
         The largest magnitude over the median of all channels' largest magnitudes at the site,
         the most over the sites, where it is at least `STANDS_OUT`; largest first.
     """
-    table = largest_by_channel(stream, view)
-    values = table.loc[sites if sites is not None else list(table.index)]
-    values = values[values.notna().any(axis=1)]
-    ratio = values.div(values.median(axis=1).replace(0.0, np.nan), axis=0).max()
+    table = largest_over_median(stream, view)
+    ratio = table.loc[sites if sites is not None else list(table.index)].max()
     found = ratio[ratio >= STANDS_OUT]
     return found.sort_values(ascending=False, kind="stable")
 

@@ -72,7 +72,6 @@ def draw(
     if table.empty:
         raise FigureError(no_density(view))
     y = "share" if scale == "linear" else "density"
-    table["share"] = table["count"] / table["site"].map(table.attrs["sites"]["total"])
     caption = s.caption(
         "one range: beyond it about 1 in 10,000 of a site's values at most, on either side",
         f"faint: fewer than {FEW} values in the bin",

@@ -45,6 +45,11 @@ NEAR_ONE = 0.4
 """Where no R² is below this, the colours begin at the smallest one."""
 
 
+def lowest_drawn(lowest: float) -> float:
+    """Return where a scale of R² begins: at 0, or just below the smallest value near 1."""
+    return float(np.floor(lowest * 20) / 20) if lowest > NEAR_ONE else 0.0
+
+
 def _gap(sites: Sequence[str]) -> float:
     """Set `embed` and `final_norm` off so that their labels have room beside the last block's."""
     return 0.35 + 0.035 * max(len(sites) - READABLE, 0)
@@ -159,7 +164,7 @@ def draw_r2(
     figure = sheet(DOUBLE, 64, title, claim, s.caption("R² of the flattened states", note))
     axes = figure.subplots(1, 3)
     lowest = min(float(np.nanmin(v)) for v in tables.values() if np.isfinite(v).any())
-    norm = Normalize(np.floor(lowest * 20) / 20 if lowest > NEAR_ONE else 0.0, 1.0)
+    norm = Normalize(lowest_drawn(lowest), 1.0)
     written = _share if len(s.sites) <= READABLE else None
     for panel, (name, values) in zip(axes, tables.items(), strict=True):
         mesh = _matrix(panel, s.sites, values, wide=47, norm=norm, colours=MATRIX, written=written)

@@ -50,6 +50,8 @@ BODY = (0.005, 0.995)
 """Where the farthest value is ten times as far as these quantiles, the y axis is asinh."""
 MOST = 4
 """At most this many sites fit into one figure."""
+SHARES = LogNorm(1e-4, 1.0, clip=True)
+"""The scale of the density's colours, the same in every panel."""
 RINGS = 64
 """The largest magnitudes of all tokens that are drawn: as many as are kept of a stratum."""
 NUMBERED = 5
@@ -110,7 +112,7 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
             top.tick_params(labelbottom=False)
     if not points:
         bar = figure.colorbar(
-            ScalarMappable(panels[0].norm, DEPTH.reversed()), ax=axes, aspect=40, pad=0.01
+            ScalarMappable(SHARES, DEPTH.reversed()), ax=axes, aspect=40, pad=0.01
         )
         bar.outline.set_visible(False)
         bar.ax.minorticks_off()
@@ -136,7 +138,6 @@ class _Panel:
     numbered: list[int]
     colours: dict[int, ColorType]
     planes: dict[str, xr.DataArray]
-    norm: LogNorm
 
 
 def _panel(s: Subject, sample: xr.Dataset, site: str, *, points: bool) -> _Panel:
@@ -156,10 +157,14 @@ def _panel(s: Subject, sample: xr.Dataset, site: str, *, points: bool) -> _Panel
         places = np.arange(len(places), dtype=np.float64)
     columns = max(1, min(96, len(places) // TOKENS_OF_A_COLUMN))
     edges = drawn.even_steps(*reach, ROWS, scale, linear)
-    planes = {
-        "position": drawn.plane(sample, site, "position", columns, edges),
-        "channel": drawn.plane(sample, site, "channel", 128, edges),
-    }
+    planes = (
+        {}
+        if points
+        else {
+            "position": drawn.plane(sample, site, "position", columns, edges),
+            "channel": drawn.plane(sample, site, "channel", 128, edges),
+        }
+    )
     found = analysis.standing_out(s.stream, s.view, [site]).index[:NUMBERED]
     return _Panel(
         site=site,
@@ -176,7 +181,6 @@ def _panel(s: Subject, sample: xr.Dataset, site: str, *, points: bool) -> _Panel
         numbered=[int(c) for c in found],
         colours=channel_colours(s.stream),
         planes=planes,
-        norm=LogNorm(1e-4, 1.0, clip=True),
     )
 
 
@@ -359,7 +363,7 @@ def _density(axes: Axes, panel: _Panel, against: str) -> None:
     y = np.append(counts["bottom"].values, counts["top"].values[-1])
     total = np.maximum(counts.values.sum(0, keepdims=True), 1)
     share = np.ma.masked_equal(counts.values / total, 0)
-    axes.pcolormesh(x, y, share, norm=panel.norm, cmap=DEPTH.reversed(), rasterized=True)
+    axes.pcolormesh(x, y, share, norm=SHARES, cmap=DEPTH.reversed(), rasterized=True)
 
 
 def _write_tokens(axes: Axes, sample: xr.Dataset, places: Floats) -> None:

@@ -10,7 +10,7 @@ from hiddenscope import analysis
 from hiddenscope.errors import FigureError
 from hiddenscope.figures.axis import SET_OFF, label_sites, places
 from hiddenscope.figures.histogram import key
-from hiddenscope.figures.matrix import NEAR_ONE
+from hiddenscope.figures.matrix import lowest_drawn
 from hiddenscope.figures.style import (
     DOUBLE,
     EMBED,
@@ -77,8 +77,7 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
     caption = s.caption("pooled R² of the flattened states", every)
     figure = sheet(DOUBLE, 48, title, claim, caption)
     left, right = figure.subplots(1, 2, sharey=True)
-    lowest = float(np.nanmin(others))
-    lowest = np.floor(lowest * 20) / 20 if lowest > NEAR_ONE else 0.0
+    lowest = lowest_drawn(float(np.nanmin(others)))
     where = places(s.sites, 0.4)
     colours = site_colours(s.sites)
     for i in where.shown(step):
