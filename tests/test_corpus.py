@@ -17,7 +17,7 @@ import tiny
 from conftest import TEXT
 from hypothesis import given
 from hypothesis import strategies as st
-from stat_helpers import FIXED
+from stat_helpers import EXAMPLES
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, BertTokenizer, ByT5Tokenizer
 
@@ -207,7 +207,7 @@ def test_no_module_shadows_a_public_name(package: str) -> None:
     assert not modules & set(found.__all__)
 
 
-@FIXED
+@EXAMPLES
 @given(st.lists(st.text(max_size=60), max_size=12), st.integers(8, 50))
 def test_shards_keep_every_character_in_order_within_their_size(
     texts: list[str], limit: int
@@ -279,7 +279,7 @@ class TestWindows:
             assert [len(getattr(w, name)) for w in made] == [8, 8, 5]
 
 
-@FIXED
+@EXAMPLES
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=30), st.integers(1, 90))
 def test_batches_hold_every_window_once_sorted_stably_within_the_bound(
     lengths: list[int], batch_tokens: int

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stat_helpers import (
-    FIXED,
+    EXAMPLES,
     Window,
     assert_identical,
     assert_same,
@@ -196,7 +196,7 @@ def test_folding_leaves_the_states_of_the_shards_as_they_are(
             assert_same_bits(state, saved)
 
 
-@settings(FIXED, max_examples=12)
+@settings(EXAMPLES, max_examples=12)
 @given(
     sizes=st.lists(st.integers(1, 5), min_size=1, max_size=5),
     every=st.integers(1, 4),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stat_helpers import FIXED
+from stat_helpers import EXAMPLES
 
 from hiddenscope import grid
 
@@ -26,6 +26,9 @@ finite_patterns = patterns.filter(lambda p: p >> 23 & 0xFF != 0xFF)
 special_patterns = st.sampled_from(
     [0, 1, 0x80000000, 0x80000001, 0x007FFFFF, 0x00800000, 0x7F7FFFFF, 0xFF7FFFFF, 0x80010000]
 )
+
+# ±0, denormal, the smallest normal, 1, a neighbour of 1, and the largest cells, of either sign.
+CODES = [s | c for s in (0, 0x8000) for c in (0, 1, 0x7F, 0x80, 0x3F80, 0x3F81, 0x7F7E)]
 
 
 def floats(bits: list[int]) -> np.ndarray:
@@ -50,7 +53,7 @@ def half_open(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.histogram(values, np.append(edges, np.inf))[0][:-1]
 
 
-@FIXED
+@EXAMPLES
 @given(patterns | special_patterns)
 def test_the_cell_of_a_value_is_the_first_two_bytes_of_its_float32(pattern: int) -> None:
     value = floats([pattern])[0]
@@ -94,7 +97,7 @@ def test_edges_ascend_and_cells_are_at_most_one_part_in_128_wide() -> None:
     assert (width <= grid.EDGES[:-1][normal] / 128).all()
 
 
-@FIXED
+@EXAMPLES
 @given(finite_patterns | special_patterns)
 def test_every_float32_lies_between_the_edges_of_the_cell_that_counts_it(pattern: int) -> None:
     value = floats([pattern])
@@ -108,7 +111,7 @@ def test_both_zeros_are_counted_between_the_same_edges() -> None:
     np.testing.assert_array_equal(merged[0], merged[1])
 
 
-@FIXED
+@EXAMPLES
 @given(st.lists(patterns, max_size=60))
 def test_nonfinite_counts_nan_and_both_infinities_and_nothing_else(bits: list[int]) -> None:
     values = floats([*bits, 0x7F800000, 0xFF800000, 0x7F800001])
@@ -119,7 +122,7 @@ def test_nonfinite_counts_nan_and_both_infinities_and_nothing_else(bits: list[in
     assert grid.nonfinite(np.stack([counts, 0 * counts])).tolist() == [(~finite).sum(), 0]
 
 
-@settings(FIXED, max_examples=300)
+@settings(EXAMPLES, max_examples=300)
 @given(
     st.lists(finite_patterns | special_patterns, max_size=60),
     st.lists(st.integers(0, len(grid.EDGES) - 1), min_size=2, max_size=9, unique=True),
@@ -160,7 +163,7 @@ def test_rebin_refuses_edges_that_are_not_boundaries(edges: list[float]) -> None
         grid.rebin(np.zeros(grid.CELLS, np.int64), np.array(edges))
 
 
-@FIXED
+@EXAMPLES
 @given(st.floats(-1e39, 1e39) | st.floats(-1e-38, 1e-38) | st.floats(-8, 8))
 def test_snap_moves_to_the_nearest_boundary(wanted: float) -> None:
     (snapped,) = grid.snap([wanted])
@@ -173,6 +176,9 @@ def test_snap_keeps_boundaries_sorts_them_and_joins_those_that_coincide() -> Non
     np.testing.assert_array_equal(grid.snap(edges), edges)
     np.testing.assert_array_equal(grid.snap(edges[::-1]), edges)
     assert len(grid.snap([1.0, 1.0001, 1.0002])) == 1
+    at = np.searchsorted(grid.EDGES, [1.0, 64.0])
+    middle = (grid.EDGES[at] + grid.EDGES[at + 1]) / 2
+    np.testing.assert_array_equal(grid.snap(middle), grid.EDGES[at], "halfway, the lower")
     assert grid.snap([-np.inf, np.inf]).tolist() == grid.EDGES[[0, -1]].tolist()
 
 
@@ -194,7 +200,7 @@ def test_quantiles_are_within_one_cell_of_numpys_where_values_lie_close(values: 
     assert (np.abs(found - expected) <= cell_width(expected)).all()
 
 
-@FIXED
+@EXAMPLES
 @given(st.lists(finite_patterns, min_size=1, max_size=30), st.floats(0, 1))
 def test_quantiles_are_within_one_cell_of_numpys_also_across_gaps(
     bits: list[int], level: float
@@ -206,7 +212,7 @@ def test_quantiles_are_within_one_cell_of_numpys_also_across_gaps(
     assert abs(found[0] - expected) <= cell_width(np.array(beside)).max()
 
 
-@FIXED
+@EXAMPLES
 @given(st.lists(finite_patterns | special_patterns, min_size=1, max_size=60))
 def test_quantiles_ascend_and_stay_between_the_smallest_and_the_largest(bits: list[int]) -> None:
     values = floats(bits).astype(np.float64)
@@ -216,13 +222,47 @@ def test_quantiles_ascend_and_stay_between_the_smallest_and_the_largest(bits: li
     assert (found[0], found[-1]) == (low, high)
 
 
-@FIXED
+@EXAMPLES
 @given(st.lists(finite_patterns, min_size=1, max_size=60))
 def test_quantiles_of_bfloat16_are_values_that_occur(bits: list[int]) -> None:
     values = floats([b & 0xFFFF0000 for b in bits]).astype(np.float64)
     found = grid.quantiles(count(values), LEVELS, values.min(), values.max(), lossless=True)
-    lower, higher = (np.quantile(values, LEVELS, method=m) for m in ("lower", "higher"))
-    assert ((found == lower) | (found == higher)).all()
+    np.testing.assert_array_equal(found, np.quantile(values, LEVELS, method="lower"))
+    inside = np.quantile(values, [0.3, 0.6])
+    cut = grid.quantiles(count(values), LEVELS, *inside, lossless=True)
+    np.testing.assert_array_equal(cut, np.clip(found, *inside))
+
+
+def spread_evenly(code: int, n: int) -> np.ndarray:
+    """Return n values that are spread evenly over a cell, in the middle of equal parts."""
+    near, far = floats([code << 16, (code + 1) << 16]).astype(np.float64)
+    return near + (np.arange(n) + 0.5) / n * (far - near) * (code % 0x8000 > 0)
+
+
+@EXAMPLES
+@given(st.dictionaries(st.sampled_from(CODES), st.integers(1, 5), min_size=1))
+def test_values_are_taken_to_be_spread_evenly_over_their_cell(held: dict[int, int]) -> None:
+    counts = np.zeros(grid.CELLS, np.int64)
+    counts[list(held)] = list(held.values())
+    values = np.concatenate([spread_evenly(code, n) for code, n in held.items()])
+    levels = np.linspace(0, 1, 13)
+    found = grid.quantiles(counts, levels, -np.inf, np.inf)
+    np.testing.assert_allclose(found, np.quantile(values, levels), rtol=1e-12)
+    low, high = np.quantile(values, [0.2, 0.7])
+    found = grid.quantiles(counts, levels, low, high)
+    expected = np.quantile(np.clip(np.sort(values), low, high), levels)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    half_known = grid.quantiles(counts, [0.0, 1.0], -7e38, np.inf)
+    np.testing.assert_allclose(half_known, [-7e38, values.max()], rtol=1e-12)
+
+
+def test_folding_the_sign_adds_up_both_signs_and_leaves_out_what_is_not_finite() -> None:
+    values = np.float32([[1, -1, 2, 0, -0.0, np.inf, -np.inf], [-1, -3, 3, 3, 3, np.nan, -0.5]])
+    folded = grid.fold_sign(np.stack([count(row) for row in values]))
+    assert folded.shape == (2, grid.CELLS // 2)
+    finite = [np.abs(row[np.isfinite(row)]) for row in values]
+    for row, magnitudes in zip(folded, finite, strict=True):
+        np.testing.assert_array_equal(row, count(magnitudes)[: grid.CELLS // 2])
 
 
 def test_quantiles_of_bfloat16_are_numpys_where_ranks_are_whole() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stat_helpers import DTYPES, FIXED, WIDTH, close, from_bits, moment_scales, spread, sprinkle
+from stat_helpers import DTYPES, EXAMPLES, WIDTH, close, from_bits, moment_scales, spread, sprinkle
 
 from hiddenscope import grid, kernels
 from hiddenscope.kernels.reference import CHUNK
@@ -108,7 +108,7 @@ def any_bits(draw: st.DrawFn) -> torch.Tensor:
     return from_bits(np.random.default_rng(len(pool)).choice(pool, shape), dtype)
 
 
-@settings(FIXED, max_examples=100)
+@settings(EXAMPLES, max_examples=100)
 @given(any_bits())
 def test_scan_yields_what_numpy_yields_for_any_bits(states: torch.Tensor) -> None:
     check_scan(states)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stat_helpers import (
     DTYPES,
-    FIXED,
+    EXAMPLES,
     SITES,
     Plain,
     Window,
@@ -25,6 +25,7 @@ from stat_helpers import (
     make_layout,
     make_windows,
     moment_scales,
+    snapshot,
     spread,
 )
 
@@ -45,37 +46,10 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from hiddenscope.stats.base import State
+
 K = range(len(PLAIN))
 ALL = range(len(SITES))
-
-
-@dataclass(frozen=True)
-class Case:
-    """One class of accumulators, and how states that may be merged are made."""
-
-    kind: type[Accumulator]
-    compact: bool = False
-
-    def fresh(self, layout: Layout, windows: Sequence[Window]) -> Accumulator:
-        """Make an empty state; compact ones agree on the loud channels of the first window."""
-        made = self.kind(layout)
-        if not self.compact:
-            return made
-        made.update(make_batch(layout, windows[:1]))
-        return made.sibling()
-
-    def state(self, layout: Layout, windows: Sequence[Window], *, every: int = 2) -> Accumulator:
-        made = self.fresh(layout, windows)
-        for start in range(0, len(windows), every):
-            made.update(make_batch(layout, windows[start : start + every]))
-        return made
-
-
-CASES = [
-    *(pytest.param(Case(kind), id=kind.name) for kind in ACCUMULATORS),
-    pytest.param(Case(Cross, compact=True), id="cross, compact"),
-]
-every_accumulator = pytest.mark.parametrize("case", CASES)
 
 
 @st.composite
@@ -102,135 +76,148 @@ def groups(random: Random, items: Sequence) -> list[list]:
     return pieces
 
 
-def compacted(case: Case, layout: Layout) -> Layout:
-    return replace(layout, compact_cross=case.compact)
+def fresh(layout: Layout, windows: Sequence[Window]) -> StreamState:
+    """Make an empty state of every kind; compact ones agree on the first window's channels."""
+    compact = Cross(replace(layout, compact_cross=True))
+    compact.update(make_batch(layout, windows[:1]))
+    return StreamState(layout, [*StreamState(layout).parts, compact.sibling()])
+
+
+def updated(
+    state: StreamState, windows: Sequence[Window], *, every: int = 2, **padding: float
+) -> StreamState:
+    for start in range(0, len(windows), every):
+        state.update(make_batch(state.layout, windows[start : start + every], **padding))
+    return state
+
+
+def assert_same_bits(actual: StreamState, expected: StreamState | list[State]) -> None:
+    wanted = expected if isinstance(expected, list) else snapshot(expected)
+    for now, then in zip(snapshot(actual), wanted, strict=True):
+        assert_identical(now, then)
+
+
+def overwrite(*states: StreamState) -> None:
+    for array in (x for state in states for part in state.parts for x in part.arrays.values()):
+        array[...] = 1
 
 
 class TestContract:
-    """What folding, checkpoints and workers rely on."""
+    """What folding, checkpoints and workers rely on, of every accumulator at once."""
 
-    @every_accumulator
-    @settings(FIXED, max_examples=60)
+    @settings(EXAMPLES, max_examples=60)
     @given(streams(), st.randoms(use_true_random=False))
     def test_any_split_order_and_merge_tree_equal_one_pass(
-        self, case: Case, stream: tuple[Layout, list[Window]], random: Random
+        self, stream: tuple[Layout, list[Window]], random: Random
     ) -> None:
-        layout, windows = compacted(case, stream[0]), stream[1]
-        whole = case.fresh(layout, windows)
-        whole.update(make_batch(layout, windows))
+        layout, windows = stream
+        empty = fresh(layout, windows)
+        whole = updated(empty.sibling(), windows, every=len(windows))
 
         shuffled = random.sample(windows, len(windows))
-        states = [case.fresh(layout, windows)]
+        states = [empty]
         for batches in groups(random, groups(random, shuffled)):
-            state = case.fresh(layout, windows)
+            state = empty.sibling()
             for rows in batches:
                 state.update(make_batch(layout, rows))
             states.append(state)
         while len(states) > 1:
             a, b = (states.pop(random.randrange(len(states))) for _ in range(2))
             states.append(a.merge(b))
-        assert_same(states[0], whole)
+        for part, expected in zip(states[0].parts, whole.parts, strict=True):
+            assert_same(part, expected)
 
-    @every_accumulator
-    @settings(FIXED, max_examples=25)
+    @settings(EXAMPLES, max_examples=25)
     @given(streams())
     def test_a_fresh_state_is_the_identity_of_merge(
-        self, case: Case, stream: tuple[Layout, list[Window]]
+        self, stream: tuple[Layout, list[Window]]
     ) -> None:
-        layout, windows = compacted(case, stream[0]), stream[1]
-        state = case.state(layout, windows)
-        for empty in (case.fresh(layout, windows), case.kind(layout)):
-            assert_identical(state.merge(empty).arrays, state.arrays)
-            assert_identical(empty.merge(state).arrays, state.arrays)
-            assert_identical(empty.merge(empty).arrays, empty.arrays)
+        layout, windows = stream
+        sibling = fresh(layout, windows)
+        state = updated(sibling.sibling(), windows)
+        new = StreamState(layout, [type(p)(p.layout) for p in state.parts])
+        for empty in (sibling, new):
+            assert_same_bits(state.merge(empty), state)
+            assert_same_bits(empty.merge(state), state)
+            assert_same_bits(empty.merge(empty), empty)
 
-    @every_accumulator
-    @settings(FIXED, max_examples=25)
+    @settings(EXAMPLES, max_examples=25)
     @given(streams(min_windows=2))
     def test_merge_and_what_follows_it_neither_change_nor_alias_the_inputs(
-        self, case: Case, stream: tuple[Layout, list[Window]]
+        self, stream: tuple[Layout, list[Window]]
     ) -> None:
-        layout, windows = compacted(case, stream[0]), stream[1]
-        first = case.fresh(layout, windows)
+        layout, windows = stream
+        empty = fresh(layout, windows)
         later = make_batch(layout, windows)
-
-        def state(rows: Sequence[Window]) -> Accumulator:
-            made = first.merge(first)
-            for row in rows:
-                made.update(make_batch(layout, [row]))
-            return made
-
-        a, b, empty = state(windows[::2]), state(windows[1::2]), first
+        a, b = (updated(empty.sibling(), windows[i::2], every=1) for i in (0, 1))
         for left, right in ((a, b), (b, empty), (empty, b), (a, a), (empty, empty)):
-            before = left.state(), right.state()
+            before = snapshot(left), snapshot(right)
             merged = left.merge(right)
-            updated = left.merge(right)
-            assert_identical(merged.arrays, updated.arrays)
-            updated.update(later)
-            for array in merged.arrays.values():
-                array[...] = 1
-            assert_identical(left.arrays, before[0])
-            assert_identical(right.arrays, before[1])
+            longer = left.merge(right)
+            assert_same_bits(merged, longer)
+            longer.update(later)
+            overwrite(merged)
+            assert_same_bits(left, before[0])
+            assert_same_bits(right, before[1])
 
         merged = a.merge(b)
-        before = merged.state()
+        before_all = snapshot(merged)
         a.update(later)
         b.update(later)
-        for array in (*a.arrays.values(), *b.arrays.values()):
-            array[...] = 1
-        assert_identical(merged.arrays, before)
+        overwrite(a, b)
+        assert_same_bits(merged, before_all)
 
-    @every_accumulator
-    @settings(FIXED, max_examples=25)
+    @settings(EXAMPLES, max_examples=25)
     @given(streams())
     def test_a_state_survives_the_round_trip_and_shares_nothing(
-        self, case: Case, stream: tuple[Layout, list[Window]]
+        self, stream: tuple[Layout, list[Window]]
     ) -> None:
-        layout, windows = compacted(case, stream[0]), stream[1]
-        original = case.state(layout, windows)
-        saved = original.state()
-        restored = case.kind.from_state(layout, saved)
-        assert type(restored) is case.kind
-        assert_identical(restored.arrays, saved)
+        layout, windows = stream
+        original = updated(fresh(layout, windows), windows)
+        saved = snapshot(original)
+        restored = StreamState(
+            layout,
+            [type(p).from_state(p.layout, s) for p, s in zip(original.parts, saved, strict=True)],
+        )
+        assert [type(p) for p in restored.parts] == [*ACCUMULATORS, Cross]
+        assert_same_bits(restored, saved)
 
         more = make_batch(layout, windows)
         restored.update(more)
-        assert_identical(original.arrays, saved)
+        assert_same_bits(original, saved)
         original.update(more)
-        assert_identical(restored.arrays, original.arrays)
+        assert_same_bits(restored, original)
 
-        before = restored.state()
-        for array in (*saved.values(), *restored.state().values()):
+        before = snapshot(restored)
+        for array in (x for s in (*saved, *snapshot(restored)) for x in s.values()):
             array[...] = 1
-        assert_identical(restored.arrays, before)
-        assert_identical(original.arrays, before)
+        assert_same_bits(restored, before)
+        assert_same_bits(original, before)
 
-    @every_accumulator
-    def test_padding_is_never_counted_whatever_it_holds(self, case: Case) -> None:
-        layout = make_layout(6, compact_cross=case.compact)
+    def test_padding_is_never_counted_whatever_it_holds(self) -> None:
+        layout = make_layout(6)
         windows = make_windows(5, [9, 0, 3, 14], 6)
-        states = []
-        for padding, extra in ((np.nan, 1), (6e4, 40), (np.inf, 0)):
-            state = case.fresh(layout, windows)
-            state.update(make_batch(layout, windows, padding=padding, extra=extra))
-            states.append(state)
-        assert_identical(states[1].arrays, states[0].arrays)
-        assert_identical(states[2].arrays, states[0].arrays)
+        states = [
+            updated(fresh(layout, windows), windows, every=4, padding=padding, extra=extra)
+            for padding, extra in ((np.nan, 1), (6e4, 40), (np.inf, 0))
+        ]
+        assert_same_bits(states[1], states[0])
+        assert_same_bits(states[2], states[0])
 
-    @every_accumulator
-    def test_padding_alone_changes_nothing(self, case: Case) -> None:
-        layout = make_layout(6, compact_cross=case.compact)
-        state = case.state(layout, make_windows(5, [9, 3], 6))
-        before = state.state()
+    def test_padding_alone_changes_nothing(self) -> None:
+        layout = make_layout(6)
+        windows = make_windows(5, [9, 3], 6)
+        state = updated(fresh(layout, windows), windows)
+        before = snapshot(state)
         state.update(make_batch(layout, make_windows(6, [0, 0], 6)))
-        assert_identical(state.arrays, before)
+        assert_same_bits(state, before)
 
-    @every_accumulator
-    def test_update_leaves_the_hidden_states_as_they_are(self, case: Case) -> None:
-        layout = make_layout(70, compact_cross=case.compact)
-        batch = make_batch(layout, make_windows(7, [9, 30, 3], 70))
+    def test_update_leaves_the_hidden_states_as_they_are(self) -> None:
+        layout = make_layout(70)
+        windows = make_windows(7, [9, 30, 3], 70)
+        batch = make_batch(layout, windows)
         before = {site: x.clone() for site, x in batch.states.items()}
-        case.kind(layout).update(batch)
+        fresh(layout, windows).update(batch)
         for site, x in batch.states.items():
             assert torch.equal(x.view(torch.uint8), before[site].view(torch.uint8))
 
@@ -252,7 +239,8 @@ def plain(windows: list[Window]) -> Plain:
 def measure(kind: type[Accumulator], windows: Sequence[Window], **options: object) -> Accumulator:
     channels = next(iter(windows[0].states.values())).shape[1]
     layout = make_layout(channels, **options)
-    return Case(kind).state(layout, windows, every=3)
+    (part,) = updated(StreamState(layout, [kind(layout)]), windows, every=3).parts
+    return part
 
 
 def test_grid_holds_every_value_of_every_token(windows: list[Window], plain: Plain) -> None:

@@ -122,7 +122,7 @@ def quantiles(
     rank = probability * (cumulative[-1] - 1)
 
     def value(whole_rank: Floats) -> Floats:
-        index = np.minimum(np.searchsorted(cumulative, whole_rank, "right"), len(filled) - 1)
+        index = np.searchsorted(cumulative, whole_rank, "right")
         code, near = FINITE[filled[index]], VALUES[filled[index]]
         if lossless:
             return np.clip(near, minimum, maximum)
