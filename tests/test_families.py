@@ -117,8 +117,7 @@ def test_sites_are_hugging_faces_and_points_add_up(kind: str, page: Page) -> Non
         error = largest_error(stream, states)
         assert error < ROUNDING
         page.rows.append(Row.of(kind, stream, error))
-    for side in ("left", "right"):
-        count_padded(structure, side)
+    count_padded(structure)
 
 
 @pytest.mark.parametrize("kind", REFUSED)
@@ -176,19 +175,21 @@ def largest_error(stream: Stream, states: dict[str, torch.Tensor]) -> float:
     return worst
 
 
-def count_padded(structure: Structure, side: str) -> None:
-    """Padding is in no stratum, positions start behind it, and every check passes."""
+def count_padded(structure: Structure) -> None:
+    """Padding on either side is in no stratum, positions start behind it, every check passes."""
     model = structure.model
     recorder = hs.record(model, sites="all")
     with recorder, torch.no_grad():
-        model(**texts(model, side))
+        for n, side in enumerate(("left", "right"), 1):
+            model(**texts(model, side))
+            for stream in structure.streams:
+                held = recorder.streams[stream.name]
+                first = 2 if stream.causal else 0
+                kinds = {"first": n * first, "special": 0, "regular": n * (15 - first)}
+                assert {k: held.tokens[k] for k in kinds} == kinds, side
+                assert held.padding == n * 3
+                assert held.reader.facts.attended == n * 15
     for stream in structure.streams:
-        held = recorder.streams[stream.name]
-        first = 2 if stream.causal else 0
-        kinds = {"first": first, "special": 0, "regular": 15 - first}
-        assert {k: held.tokens[k] for k in kinds} == kinds, side
-        assert held.padding == 3
-        assert held.reader.facts.attended == 15
         checks = recorder.watches[stream.name].checks
         inside = ["points"] if any(a.steps for a in stream.anatomies) else []
         names = ["residual stream", *inside, "final norm"]

@@ -67,8 +67,9 @@ def check_scan(states: torch.Tensor) -> None:
     np.testing.assert_array_equal(scan.finite, finite)
     np.testing.assert_array_equal(scan.nonfinite, (~np.isfinite(values)).sum(0))
     kept = values[finite].astype(np.float64)
-    np.testing.assert_array_equal(scan.minimum, kept.min(0, initial=np.inf))
-    np.testing.assert_array_equal(scan.maximum, kept.max(0, initial=-np.inf))
+    known = np.isfinite(values)
+    np.testing.assert_array_equal(scan.minimum, values.min(0, initial=np.inf, where=known))
+    np.testing.assert_array_equal(scan.maximum, values.max(0, initial=-np.inf, where=known))
     np.testing.assert_array_equal(scan.over, (np.abs(kept) >= THRESHOLD).sum(0))
     sumsq = scan.row_sumsq[finite].numpy()[:, None]
     with np.errstate(over="ignore"):

@@ -16,6 +16,7 @@ import pytest
 import torch
 import xarray as xr
 from conftest import TEXT
+from matplotlib.text import Text
 
 import hiddenscope as hs
 from hiddenscope.errors import (
@@ -68,13 +69,17 @@ def assert_equal(a: object, b: object) -> None:
         assert a == b
 
 
+@pytest.fixture(scope="module")
+def opened(profile_file: Path) -> Profile:
+    return hs.open(profile_file)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_answers_twice_and_after_open_alike(
-    name: str, demo_profile: Profile, profile_file: Path
+    name: str, demo_profile: Profile, opened: Profile
 ) -> None:
     first = METHODS[name](demo_profile)
     assert_equal(METHODS[name](demo_profile), first)
-    opened = hs.open(profile_file)
     assert_equal(METHODS[name](opened), first)
     assert_equal(METHODS[name](opened), first)
 
@@ -95,8 +100,9 @@ class TestFile:
             for name, values in group.dataset.variables.items():
                 assert {"long_name", "units"} <= values.attrs.keys(), name
 
-    def test_it_survives_the_round_trip(self, demo_profile: Profile, profile_file: Path) -> None:
-        opened = hs.open(profile_file)
+    def test_it_survives_the_round_trip(
+        self, demo_profile: Profile, opened: Profile, profile_file: Path
+    ) -> None:
         for group in demo_profile.stream.children.values():
             xr.testing.assert_equal(opened.stream[group.name].to_dataset(), group.to_dataset())
         with h5py.File(profile_file) as file:
@@ -290,6 +296,24 @@ def test_finite_values_of_tokens_that_are_not_finite_are_shown() -> None:
     assert found["value"].tolist() == [60_000.0, -49_984.0]
     values = np.abs(x[0, 7].astype(np.float64))
     assert found["median"][0] == np.median(values[np.isfinite(values)])
+    # The same ends in every table and in the figures that are drawn from them.
+    for table in (p.moments().loc["embed"], p.channels("embed").agg({"min": "min", "max": "max"})):
+        assert (table["min"], table["max"]) == (-49_984, 60_000)
+    assert p.quantiles([0, 1]).sel(site="embed").values.tolist() == [-49_984, 60_000]
+    texts = " ".join(t.get_text() for t in p.plot.depth().findobj(Text))
+    assert "farthest from zero: 60,000" in texts
+
+
+def test_float64_values_beyond_float32_are_counted_as_infinite_and_said() -> None:
+    x = np.random.default_rng(0).normal(size=(1, 40, 8))
+    x[0, 7, 2], x[0, 9, 3] = 1e300, -1e39
+    with pytest.warns(hs.HiddenscopeWarning) as said:
+        p = hs.from_states({"embed": x, "block.0.resid_post": x.clip(-9, 9)}, causal=False)
+    words = [str(w.message) for w in said]
+    assert any("2 finite float64 values are beyond float32" in w for w in words)
+    counts = p.stream["grid"]["count"].sel(site=0).sum("stratum")
+    assert counts[[0x7F80, 0xFF80]].values.tolist() == [1, 1]
+    assert p.moments()["nonfinite"].tolist() == [2, 0]
 
 
 def test_quantiles_of_zeros_are_zero() -> None:

@@ -30,7 +30,7 @@ from stat_helpers import (
 )
 
 from hiddenscope import grid
-from hiddenscope.errors import MergeError
+from hiddenscope.errors import HiddenscopeWarning, MergeError
 from hiddenscope.stats import ACCUMULATORS, Accumulator, Layout, States, StreamState, Tokens
 from hiddenscope.stats.cross import Cross
 from hiddenscope.stats.extremes import Extremes
@@ -274,8 +274,9 @@ def test_moments_are_numpys_over_tokens_finite_at_the_site(
         scales = moment_scales(np.array(len(x)), mean, power["m2"], power["m4"])
         for key, expected in ({"mean": mean} | power).items():
             close(found[key], expected, scales[key], key)
-        np.testing.assert_array_equal(found["min"], x.min(0))
-        np.testing.assert_array_equal(found["max"], x.max(0))
+        known = np.isfinite(values)
+        np.testing.assert_array_equal(found["min"], values.min(0, initial=np.inf, where=known))
+        np.testing.assert_array_equal(found["max"], values.max(0, initial=-np.inf, where=known))
         np.testing.assert_array_equal(found["over"], (np.abs(x) >= 6).sum(0))
         at_threshold += np.count_nonzero(np.abs(x) == 6)
         far = x**2 * x.shape[1] >= 2.25 * (x**2).sum(1, keepdims=True)
@@ -288,8 +289,10 @@ def test_moments_are_numpys_over_tokens_finite_at_the_site(
 def test_moments_of_no_tokens_are_empty() -> None:
     layout = make_layout(4)
     state = Moments(layout)
-    state.update(make_batch(layout, make_windows(0, [3], 4, bad=1.0)))
-    assert state.arrays["nonfinite"].sum() == 3 * len(SITES)
+    (window,) = make_windows(0, [3], 4)
+    nothing = dict.fromkeys(SITES, torch.full((3, 4), torch.nan))
+    state.update(make_batch(layout, [replace(window, states=nothing)]))
+    assert state.arrays["nonfinite"].sum() == 3 * 4 * len(SITES)
     assert not state.arrays["count"].any()
     assert (state.arrays["min"] == np.inf).all()
     assert (state.arrays["max"] == -np.inf).all()
@@ -605,3 +608,10 @@ def test_gathering_copies_the_counted_tokens_by_stratum_and_rounds_float64() -> 
     assert gathered.dtype == torch.float32
     assert gathered.squeeze(1).tolist() == [1, 5, 3, 6, 2, 7, 8]
     assert tokens.count(4).tolist() == [2, 2, 3, 0]
+    # Padding may hold anything; of tokens it is said what float32 cannot hold.
+    states[0, 3] = 1e300
+    assert not tokens.gather(states).isinf().any()
+    states[1, 1:3, 0] = torch.tensor([-1e300, torch.inf], dtype=torch.float64)
+    with pytest.warns(HiddenscopeWarning, match="1 finite float64 values are beyond float32"):
+        gathered = tokens.gather(states)
+    assert gathered.squeeze(1).tolist() == [100, 100, 100, -torch.inf, 100, torch.inf, 100]

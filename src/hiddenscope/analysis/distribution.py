@@ -62,8 +62,8 @@ def quantiles(
         raise InputError(msg)
     names = choose_sites(stream, sites)
     table = moments(stream, view).loc[names]
-    # Tokens with a NaN or an infinity are in the grid, but their extremes are not known.
-    whole = table["nonfinite"] == 0
+    # Files of schema 1 have the extremes of whole tokens only; the grid has all finite values.
+    whole = (table["nonfinite"] == 0) | (stream.root.attrs["schema_version"] > 1)
     low, high = table["min"].where(whole, -np.inf), table["max"].where(whole, np.inf)
     dtypes = manifest(stream).get("model", {}).get("state_dtype", {})
     values = [

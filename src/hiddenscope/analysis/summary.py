@@ -99,8 +99,8 @@ def moments(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:
     DataFrame[site]
         ``hf_index`` (−1: not in Hugging Face's tuple), ``tokens`` (finite at the site),
         ``mean``, ``std`` (ddof 1), ``skewness`` and ``excess_kurtosis`` (of the population),
-        ``min``, ``max``, in units of activation, and ``nonfinite`` values. NaN where there
-        are too few tokens or no variance.
+        ``min``, ``max`` (of all finite values), in units of activation, and ``nonfinite``
+        values. NaN where there are too few tokens or no variance.
 
     Raises
     ------

@@ -34,9 +34,12 @@ class Scan:
     cells : Tensor[cell] of int64
         Values in each cell of the grid, by the top 16 bits of the float32 pattern.
     finite : Tensor[token] of bool
-        Whether every channel of the token is finite. The moments below hold only such tokens.
-    mean, m2, m3, m4, minimum, maximum : Tensor[channel] of float64
-        Mean and centred power sums, not divided; extremes are infinite without tokens.
+        Whether every channel of the token is finite.
+    mean, m2, m3, m4 : Tensor[channel] of float64
+        Mean and centred power sums, not divided, of the finite tokens.
+    minimum, maximum : Tensor[channel] of float64
+        Of all finite values, those of tokens that are not finite elsewhere included; infinite
+        where there are none.
     over, over_rms, nonfinite : Tensor[channel] of int64
         Finite tokens with a magnitude of at least the threshold, and of at least the factor
         times the root mean square of their hidden state; values that are NaN or ±Inf.
@@ -115,6 +118,11 @@ def scan(states: torch.Tensor, threshold: float, factor: float) -> Scan:
     finite = torch.isfinite(row_absmax)
     kept = states if bool(finite.all()) else states[finite]
     mean, m2, m3, m4, minimum, maximum = _moments(kept)
+    if len(kept) < n_tokens:
+        others = states[~finite].double()
+        known = torch.isfinite(others)
+        minimum = torch.minimum(minimum, torch.where(known, others, torch.inf).amin(0))
+        maximum = torch.maximum(maximum, torch.where(known, others, -torch.inf).amax(0))
     largest = torch.maximum(-minimum, maximum)
     return Scan(
         cells=cells,

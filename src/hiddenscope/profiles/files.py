@@ -133,7 +133,7 @@ def read(path: str | Path) -> xr.DataTree:
         _check_kind(path, attributes)
         with xr.open_datatree(target, engine=_ENGINE) as opened:
             _check_whole(path, opened)
-            return opened.load().copy(deep=True)
+            return opened.load()
     except ProfileError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:

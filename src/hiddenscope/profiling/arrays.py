@@ -16,7 +16,7 @@ from hiddenscope.profiling.assemble import assemble, describe_tokenizer
 from hiddenscope.profiling.layouts import Options, make_layout
 from hiddenscope.profiling.streams import set_apart
 from hiddenscope.sites import Site
-from hiddenscope.stats import NO_TOKEN, Batch, States, StreamState, Tokens, find_massive
+from hiddenscope.stats import NO_TOKEN, Batch, States, StreamState, Tokens, find_massive, to_float32
 from hiddenscope.strata import PADDING, PLAIN, REGULAR, stratify
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _tensor(site: str, values: Any) -> torch.Tensor:
         msg = f"{what} are {x.dtype}: expected floating point"
         raise InputError(msg)
     if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-        x = x.float()
+        x = to_float32(x)
     if x.ndim != 3 or not x.numel():
         msg = f"{what} have shape {tuple(x.shape)}: expected [batch, pos, channel]"
         raise InputError(msg)

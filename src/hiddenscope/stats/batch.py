@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from hiddenscope import kernels
+from hiddenscope.errors import HiddenscopeWarning
 from hiddenscope.strata import PLAIN
 
 if TYPE_CHECKING:
@@ -99,9 +101,19 @@ class Tokens:
         an index, so that whatever padding holds (NaN too) never enters a sum.
         """
         flat = states.detach().reshape(-1, states.shape[-1])
-        if flat.dtype == torch.float64:
-            flat = flat.float()
-        return flat[torch.from_numpy(self.order).to(flat.device)]
+        gathered = flat[torch.from_numpy(self.order).to(flat.device)]
+        return to_float32(gathered) if gathered.dtype == torch.float64 else gathered
+
+
+def to_float32(states: torch.Tensor) -> torch.Tensor:
+    """Round states to float32, and warn of finite values that it cannot hold."""
+    rounded = states.float()
+    lost = int((torch.isinf(rounded) & torch.isfinite(states)).sum())
+    if lost:
+        dtype = str(states.dtype).removeprefix("torch.")
+        words = f"{lost:,} finite {dtype} values are beyond float32 and are counted as infinite"
+        warnings.warn(words, HiddenscopeWarning, stacklevel=2)
+    return rounded
 
 
 @dataclass(frozen=True)

@@ -58,10 +58,6 @@ class Extremes(Accumulator):
         held = {key: array[held["channel"] >= 0] for key, array in held.items()}
         scan = rows.scans[site]
         largest = np.maximum(-scan.minimum.cpu().numpy(), scan.maximum.cpu().numpy())
-        if not bool(scan.finite.all()):
-            # The scan leaves out whole tokens; their finite values count here.
-            broken = _magnitudes(states[~scan.finite]).amax(0).double().cpu().numpy()
-            largest = np.maximum(largest, broken)
         floor = self._floor(held)
         if self.layout.channels >= RANKS:
             # As many channels reach this: whatever stays below cannot be ranked.

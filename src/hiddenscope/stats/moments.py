@@ -25,13 +25,15 @@ _NAMES = {
     "m2": "sum of squared deviations from the mean",
     "m3": "sum of cubed deviations from the mean",
     "m4": "sum of fourth powers of deviations from the mean",
-    "min": "smallest value",
-    "max": "largest value",
+    "min": "smallest finite value",
+    "max": "largest finite value",
 }
 
 
 class Moments(Accumulator):
     """Count, mean and centred power sums of each channel, over tokens that are finite there.
+
+    The smallest and the largest are those of all finite values.
 
     Merged as in Chan, Golub and LeVeque (1979) and, for the third and fourth, Pébay (2008).
     """
