@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import io
+import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure
 from tiny import DEMO
@@ -22,8 +25,10 @@ from hiddenscope.figures import (
     depth,
     histogram,
     matrix,
+    ridge,
     scatter,
     style,
+    wing,
 )
 from hiddenscope.figures.style import number
 from hiddenscope.sites import Site
@@ -152,6 +157,15 @@ def test_an_axis_over_several_points_names_them() -> None:
     assert two.labels() == ["embed", "0 attn_out", "12"]
     assert two.title() == "block and point"
     assert axis.places(["embed"], 0.4).title() == ""
+
+
+@functools.cache
+def long_profile() -> hs.Profile:
+    """More sites than rows of full height, or curves, have room."""
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(1, 30, 4))
+    states = {f"block.{i}.resid_post": x + rng.normal(size=x.shape) for i in range(70)}
+    return hs.from_states(states, causal=False, name="long")
 
 
 def many(n: int) -> list[str]:
@@ -404,6 +418,27 @@ def test_a_subject_knows_its_sites_and_says_its_tokens() -> None:
     assert style.subject(p.stream, "first", ("embed", BLOCKS[0])).sites == SITES[:2]
     with pytest.raises(FigureError, match="no group 'nonsense'"):
         style.subject(p.stream, "rest", None, "nonsense")
+
+
+def test_a_stream_beside_the_residual_one_is_named_and_long_names_are_cut() -> None:
+    manifest = unlike().manifest
+    manifest["model"]["name"] = "a" * 30 + "b" * 30
+    tree = xr.DataTree(children={"cross_decoder": unlike().stream.copy()})
+    tree.attrs = unlike().dataset.attrs | {"manifest": json.dumps(manifest)}
+    found = style.subject(tree, "rest", None)
+    assert found.model == "a" * 19 + "…" + "b" * 19 + ", cross decoder"
+    assert style.subject(tree.children["cross_decoder"], "rest", None).model == found.model
+
+
+def test_a_picture_is_saved_at_300_dots_an_inch_and_shown_at_200() -> None:
+    with style.styled():
+        figure = style.sheet(80, 10, "Title", "", "")
+    saved = io.BytesIO()
+    figure.savefig(saved, format="png")
+    for data, dots in ((saved.getvalue(), 300), (figure._repr_png_(), 200)):
+        assert data.startswith(b"\x89PNG")
+        # The width stands at a fixed place.
+        assert int.from_bytes(data[16:20]) == pytest.approx(80 / 25.4 * dots, abs=1)
 
 
 @pytest.mark.parametrize(
@@ -661,6 +696,20 @@ def test_the_ridge_draws_each_sites_density_in_its_row(
     assert body(figure) == pytest.approx(6.4 * (len(names) + 0.25 * (sites is None) + 0.25) + 12)
 
 
+def test_a_row_reaches_six_decades_below_the_peak_and_a_little_above() -> None:
+    densities = 5.0 * np.array([1.0, 1e-3, 1e-6, 1e-7, 0.0, 10**0.6, 10.0])
+    expected = 0.86 * np.array([1.0, 0.5, 0.0, 0.0, 0.0, 1.1, 1.12])
+    np.testing.assert_allclose(ridge._height(densities, 5.0), expected, atol=1e-12)
+
+
+def test_rows_are_lower_and_their_words_thinned_where_there_are_many() -> None:
+    for sites, row, shown in ((30, 5.0, 30), (24, 6.25, 24), (70, 2.3, 35)):
+        figure = long_profile().plot.ridge(sites=list(long_profile().sites)[:sites])
+        assert body(figure) == pytest.approx(row * sites + 12)
+        places = [t.get_position()[1] for t in figure.axes[0].texts]
+        assert places == list(range(0, sites, sites // shown))
+
+
 def test_the_ridge_says_what_its_tables_hold() -> None:
     title, claim, caption = head(picture("ridge", x="sigma", view="rest", sites=None))
     assert title == "Density of activations by site, unlike"
@@ -866,6 +915,25 @@ def test_the_wing_draws_each_sites_row_of_r2(view: str, sites: list[str]) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("curves", "step", "said"),
+    [(6, 1, ""), (5, 2, "second"), (3, 2, "second"), (2, 3, "third"), (1, 6, "6th")],
+)
+def test_the_wing_leaves_out_curves_where_there_are_too_many(
+    monkeypatch: pytest.MonkeyPatch, curves: int, step: int, said: str
+) -> None:
+    assert wing.CURVES == 16
+    monkeypatch.setattr(wing, "CURVES", curves)
+    figure = unlike().plot.wing()
+    lines = figure.axes[0].lines
+    kept = [SITES[i] for i in axis.places(SITES, GAP).shown(step)]
+    assert {line.get_gid() for line in lines} == {f"wing:{site}" for site in kept}
+    sizes = {line.get_markersize() for line in lines if len(line.get_xdata()) > 1}
+    assert sizes == {1.8 if step == 1 else 0}
+    words = f"on the left the curves of every {said} block"
+    assert head(figure)[2].endswith(words if said else "flattened states")
+
+
 def test_the_wing_zooms_in_where_all_sites_are_alike() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1, 60, 8))
@@ -1048,16 +1116,21 @@ def test_cells_without_variance_are_hatched() -> None:
     assert figure.axes[2].get_title("left") == "without channels 1, 2, 3, 4 and 1 more"
 
 
+def test_r2_leaves_out_no_more_channels_than_it_can() -> None:
+    x = np.random.default_rng(2).normal(size=(1, 30, 3)) * [1, 5, 3]
+    p = hs.from_states({"embed": x[:, ::-1], BLOCKS[0]: x}, causal=False)
+    assert p.plot.r2().axes[2].get_title("left") == "without channels 1, 2"
+    assert matrix._gap(SITES) == matrix._gap(many(14)) == 0.35
+    assert matrix._gap(many(18)) == pytest.approx(0.35 + 4 * 0.035)
+
+
 def test_many_sites_have_no_numbers_but_a_bar_of_r2() -> None:
-    rng = np.random.default_rng(2)
-    x = rng.normal(size=(1, 30, 4))
-    states = {f"block.{i}.resid_post": x + rng.normal(size=x.shape) for i in range(17)}
-    p = hs.from_states(states, causal=False)
-    figure = p.plot.r2()
+    p = long_profile()
+    figure = p.plot.r2(sites=p.sites[:17])
     assert not figure.axes[0].texts
     assert figure.axes[3].get_ylabel() == "R²"
     assert figure.axes[3].get_ylim() == (0, 1)
-    sixteen = p.plot.r2(sites=list(states)[:16])
+    sixteen = p.plot.r2(sites=p.sites[:16])
     assert len(sixteen.axes) == 3
     assert len(sixteen.axes[0].texts) == 256
 
@@ -1289,6 +1362,23 @@ def test_numbers_of_neighbouring_channels_lean_apart() -> None:
     assert 84 < held < 396
     caption = head(figure)[2]
     assert f"a sample of {held} tokens, the same at every site" in caption
+
+
+def test_the_scatter_joins_tokens_and_channels_into_columns() -> None:
+    x = np.random.default_rng(6).normal(size=(1, 900, 300))
+    p = hs.from_states({"embed": x}, causal=False)
+    top, bottom = p.plot.scatter().axes[:2]
+    tokens = p.sample().sizes["token"]
+    assert tokens == 900
+    # At most 96 and 128 columns, each of whole positions and channels.
+    for axes, wide, count in ((top, 10, 90), (bottom, 3, 100)):
+        edges = axes.collections[0].get_coordinates()[0, :, 0]
+        np.testing.assert_array_equal(edges, np.arange(count + 1) * wide - 0.5)
+    assert scatter._with_room(2.0, 2.0, "linear", 1.0) == (1.0, 3.0)
+    assert scatter._with_room(-1.0, 3.0, "linear", 1.0) == pytest.approx((-1.4, 3.4))
+    low, high = scatter._with_room(-5.0, 2000.0, "asinh", 0.5)
+    ends = np.arcsinh(np.array([low, -5.0, 2000.0, high]) / 0.5)
+    np.testing.assert_allclose(np.diff(ends) / (ends[2] - ends[1]), [0.1, 1, 0.1])
 
 
 @pytest.mark.parametrize(("tokens", "points"), [(84, True), (85, False)])

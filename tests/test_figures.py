@@ -306,6 +306,9 @@ def test_the_last_block_has_a_tick_and_light_tails_are_not_called_heavy(
 ) -> None:
     deep = drawings.profiles["deep"]
     last = str(max(int(s.split(".")[1]) for s in deep.sites if "." in s))
+    bar = drawings("deep", "depth").axes[0].collections[0].get_paths()[0].vertices[:, 0]
+    # So many sites would make the bars of `embed` and `final_norm` thin lines.
+    np.testing.assert_allclose((bar.min(), bar.max()), (-0.35 * 0.035 * 68, 0.35 * 0.035 * 68))
     for kind in ("depth", "wing", "outliers"):
         figure = drawings("deep", kind)
         assert last in {t.get_text() for t in figure.axes[0].get_xticklabels()}
