@@ -309,6 +309,12 @@ def test_the_last_block_has_a_tick_and_light_tails_are_not_called_heavy(
     bar = drawings("deep", "depth").axes[0].collections[0].get_paths()[0].vertices[:, 0]
     # So many sites would make the bars of `embed` and `final_norm` thin lines.
     np.testing.assert_allclose((bar.min(), bar.max()), (-0.35 * 0.035 * 68, 0.35 * 0.035 * 68))
+    # Rows as low as they may be, of which every second has room for its words.
+    ridge = drawings("deep", "ridge")
+    lines = sum(t.get_fontsize() for t in ridge.texts) * 1.3 / 72 * MM
+    assert ridge.get_figheight() * MM - lines - 5 == pytest.approx(2.3 * 68.5 + 12)
+    widths = [t.get_position()[1] for t in ridge.axes[0].texts]
+    assert widths == [0, *np.arange(1.25, 67, 2), 67.5]
     for kind in ("depth", "wing", "outliers"):
         figure = drawings("deep", kind)
         assert last in {t.get_text() for t in figure.axes[0].get_xticklabels()}
