@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from conftest import TEXT
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
+from tiny import DEMO
+from transformers import AutoTokenizer
 
 import hiddenscope as hs
 from hiddenscope import analysis, figures
@@ -22,15 +26,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.figure import Figure
+    from transformers import PreTrainedTokenizerBase
 
     from hiddenscope.profiles import Profile
 
 MM = 25.4
 
 
-def made_up(n_blocks: int, *, channels: int = 24, nan: bool = False, norm: bool = True) -> Profile:
+def made_up(
+    n_blocks: int,
+    *,
+    channels: int = 24,
+    nan: bool = False,
+    norm: bool = True,
+    ids: np.ndarray | None = None,
+    bf16: bool = False,
+) -> Profile:
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(3, 40, channels)).astype(np.float32)
+    shape = (3, 40) if ids is None else ids.shape
+    x = rng.normal(size=(*shape, channels)).astype(np.float32)
     states = {"embed": x.copy()}
     for i in range(n_blocks):
         x = x + rng.normal(size=x.shape).astype(np.float32) / (i + 1)
@@ -40,123 +54,27 @@ def made_up(n_blocks: int, *, channels: int = 24, nan: bool = False, norm: bool 
         states["final_norm"] = x / x.std()
     if nan:
         states["block.1.resid_post"][0, 3, 2] = np.nan
+    given = {s: torch.from_numpy(v).bfloat16() for s, v in states.items()} if bf16 else states
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", hs.HiddenscopeWarning)
-        return hs.from_states(states, name="made up")
+        return hs.from_states(
+            given, input_ids=ids, tokenizer=None if ids is None else _tokenizer(), name="made up"
+        )
+
+
+@functools.cache
+def _tokenizer() -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(DEMO)
+
+
+def ids_of(text: str, rows: int, length: int) -> np.ndarray:
+    return np.resize(_tokenizer()(text)["input_ids"], (rows, length))
 
 
 @pytest.fixture(scope="module")
-def profiles(demo_profile: Profile) -> dict[str, Profile]:
-    return {
-        "demo": demo_profile,
-        "short": hs.profile("demo", text=TEXT[:90]),
-        "one site": hs.profile("demo", text=TEXT, sites="block.3.resid_post"),
-        "deep": made_up(80),
-        "no final norm": made_up(3, norm=False),
-        "NaN": made_up(3, nan=True),
-        "bf16": hs.profile("demo", text=TEXT, dtype="bfloat16"),
-    }
-
-
-def texts(figure: Figure) -> list[Text]:
-    return [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
-
-
-def assert_laid_out(figure: Figure) -> None:
-    """Nothing is smaller than 5 pt, nothing is cut, no two texts overlap."""
-    figure.dpi = 300
-    canvas = FigureCanvasAgg(figure)
-    with styled():
-        canvas.draw()
-    renderer = canvas.get_renderer()
-    width = figure.get_figwidth() * MM
-    assert min(abs(width - 80), abs(width - 175)) < 1e-6, width
-    page = figure.bbox
-    left_over = _left_over(figure)
-    boxes = []
-    for text in texts(figure):
-        box = text.get_window_extent(renderer)
-        if box.width == 0 or text in left_over:
-            continue
-        assert text.get_fontsize() >= 5, text
-        assert box.x0 >= page.x0 - 1, text
-        assert box.y0 >= page.y0 - 1, text
-        assert box.x1 <= page.x1 + 1, text
-        assert box.y1 <= page.y1 + 1, text
-        boxes.append((text, box))
-    for i, (one, a) in enumerate(boxes):
-        for other, b in boxes[i + 1 :]:
-            if one.get_rotation() or other.get_rotation():
-                continue
-            wide = min(a.x1, b.x1) - max(a.x0, b.x0)
-            high = min(a.y1, b.y1) - max(a.y0, b.y0)
-            overlap = wide > 1.5 and high > 0.35 * min(a.height, b.height)
-            assert not overlap, (one, other)
-
-
-def _left_over(figure: Figure) -> set[Text]:
-    """Labels of ticks beyond the view, which Matplotlib keeps and does not draw."""
-    kept, shown = set(), set()
-    for axes in figure.axes:
-        for axis in (axes.xaxis, axes.yaxis):
-            for found, ticks in (
-                (kept, axis.majorTicks + axis.minorTicks),
-                (shown, axis._update_ticks()),
-            ):
-                found.update(label for tick in ticks for label in (tick.label1, tick.label2))
-    return kept - shown
-
-
-# One site has no pairs.
-IMPOSSIBLE = {("one site", "wing")}
-CASES = [
-    *((case, "rest") for case in ("demo", "short", "one site", "deep", "no final norm", "bf16")),
-    *(("demo", view) for view in ("all", "first")),
-    ("short", "all"),
-    ("NaN", "all"),
-]
-
-
-@pytest.mark.parametrize("kind", figures.KINDS)
-@pytest.mark.parametrize(("case", "view"), CASES)
-def test_every_figure_is_laid_out_for_every_profile(
-    profiles: dict[str, Profile], case: str, kind: str, view: str
-) -> None:
-    draw = getattr(profiles[case].plot, kind)
-    if (case, kind) in IMPOSSIBLE:
-        with pytest.raises(FigureError):
-            draw(view=view)
-        return
-    figure = draw(view=view)
-    assert_laid_out(figure)
-    said = " ".join(t.get_text() for t in texts(figure)).replace("\n", " ")
-    name = profiles[case].manifest["model"]["name"]
-    assert name in said
-    assert "tokens" in said
-
-
-@pytest.mark.parametrize(("x", "y"), [("linear", "share"), ("asinh", "density")])
-def test_the_histogram_draws_the_tables_counts(demo_profile: Profile, x: str, y: str) -> None:
-    (axes, *_) = demo_profile.plot.histogram(bins=60, x=x).axes
-    table = drawn.densities(demo_profile.stream, x, 60)
-    table["share"] = table["count"] / table["site"].map(table.attrs["sites"]["total"])
-    artists = {p.get_gid(): p.get_data() for p in axes.patches if p.get_gid()}
-    for site in demo_profile.sites:
-        part = table[table["site"] == site]
-        values, edges, _ = artists[f"all:{site}"]
-        np.testing.assert_array_equal(np.nan_to_num(values), part[y])
-        np.testing.assert_array_equal(edges[:-1], part["left"])
-        strong, _, _ = artists[f"many:{site}"]
-        np.testing.assert_array_equal(np.isfinite(strong), part["count"] >= 10)
-    assert axes.get_yscale() == "log"
-    assert axes.get_xscale() == x
-    assert axes.get_xlim() == (table.attrs["low"], table.attrs["high"])
-    said = " ".join(t.get_text() for t in axes.texts)
-    below, above = (int(table.attrs["sites"][k].sum()) for k in ("below", "above"))
-    assert below
-    assert above
-    assert f"{below:,} values beyond" in said
-    assert f"{above:,} values beyond" in said
+def spoken() -> Profile:
+    """Eight blocks on tokens that have a text, with values beyond the range of a histogram."""
+    return made_up(8, channels=96, ids=ids_of(TEXT, 4, 64))
 
 
 def real_looking() -> Profile:
@@ -177,19 +95,159 @@ def real() -> Profile:
     return real_looking()
 
 
-@pytest.mark.parametrize("kind", figures.KINDS)
-@pytest.mark.parametrize("view", ["rest", "all", "first"])
-def test_figures_of_states_with_massive_activations_are_laid_out(
-    real: Profile, kind: str, view: str
+@pytest.fixture(scope="module")
+def profiles(spoken: Profile, real: Profile) -> dict[str, Profile]:
+    return {
+        "spoken": spoken,
+        "short": made_up(8, channels=64, ids=ids_of(TEXT, 1, 26)),
+        "one site": hs.from_states(
+            {"block.3.resid_post": np.random.default_rng(3).normal(size=(2, 40, 24))}
+        ),
+        # So many sites that the rows of a ridge are as low as they may be.
+        "deep": made_up(66, channels=16),
+        "no final norm": made_up(3, norm=False),
+        "NaN": made_up(3, nan=True),
+        "bf16": made_up(4, bf16=True),
+        "real": real,
+    }
+
+
+class Drawings:
+    """Figures of these profiles, each drawn once for all the tests that look at it."""
+
+    def __init__(self, profiles: dict[str, Profile]) -> None:
+        self.profiles = profiles
+        self._held: dict[tuple[str, str, str], Figure] = {}
+
+    def __call__(self, case: str, kind: str, view: str = "rest") -> Figure:
+        key = (case, kind, view)
+        if key not in self._held:
+            self._held[key] = getattr(self.profiles[case].plot, kind)(view=view)
+        return self._held[key]
+
+
+@pytest.fixture(scope="module")
+def drawings(profiles: dict[str, Profile]) -> Drawings:
+    return Drawings(profiles)
+
+
+def texts(figure: Figure) -> list[Text]:
+    return [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+
+
+def assert_laid_out(figure: Figure) -> None:
+    """Nothing is smaller than 5 pt, nothing is cut, no two texts overlap."""
+    figure.dpi = 300
+    canvas = FigureCanvasAgg(figure)
+    with styled():
+        # Lays out and measures at 300 dpi as a drawing does; no pixel is painted.
+        figure.draw_without_rendering()
+    renderer = canvas.get_renderer()
+    width = figure.get_figwidth() * MM
+    assert min(abs(width - 80), abs(width - 175)) < 1e-6, width
+    page = figure.bbox
+    left_over = _left_over(figure)
+    level, boxes = [], []
+    for text in texts(figure):
+        box = text.get_window_extent(renderer)
+        if box.width == 0 or text in left_over:
+            continue
+        assert text.get_fontsize() >= 5, text
+        assert box.x0 >= page.x0 - 1, text
+        assert box.y0 >= page.y0 - 1, text
+        assert box.x1 <= page.x1 + 1, text
+        assert box.y1 <= page.y1 + 1, text
+        if not text.get_rotation():
+            level.append(text)
+            boxes.append(box.extents)
+    x0, y0, x1, y1 = np.array(boxes).T
+    wide = np.minimum(x1[:, None], x1) - np.maximum(x0[:, None], x0)
+    high = np.minimum(y1[:, None], y1) - np.maximum(y0[:, None], y0)
+    lower = np.minimum((y1 - y0)[:, None], y1 - y0)
+    overlap = np.argwhere(np.triu((wide > 1.5) & (high > 0.35 * lower), 1))
+    assert not len(overlap), [(level[i], level[j]) for i, j in overlap]
+
+
+def _left_over(figure: Figure) -> set[Text]:
+    """Labels of ticks beyond the view, which Matplotlib keeps and does not draw."""
+    kept, shown = set(), set()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            for found, ticks in (
+                (kept, axis.majorTicks + axis.minorTicks),
+                (shown, axis._update_ticks()),
+            ):
+                found.update(label for tick in ticks for label in (tick.label1, tick.label2))
+    return kept - shown
+
+
+# One site has no pairs.
+IMPOSSIBLE = {("one site", "wing")}
+# What is drawn in the same words at the same places as in another case is left out.
+DISTRIBUTIONS = ("histogram", "ridge", "depth")
+LAYOUTS = {
+    ("spoken", "rest"): figures.KINDS,
+    ("spoken", "first"): ("scatter", "outliers", *DISTRIBUTIONS),
+    ("short", "rest"): ("scatter", "outliers", *DISTRIBUTIONS),
+    ("short", "all"): ("scatter",),
+    ("one site", "rest"): figures.KINDS,
+    ("deep", "rest"): figures.KINDS,
+    ("no final norm", "rest"): figures.KINDS,
+    ("NaN", "all"): figures.KINDS,
+    ("bf16", "rest"): DISTRIBUTIONS,
+    ("real", "rest"): figures.KINDS,
+    ("real", "first"): ("covariance", "scatter", "outliers", *DISTRIBUTIONS),
+    ("real", "all"): ("scatter", "outliers", *DISTRIBUTIONS),
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "view", "kind"), [(*case, kind) for case, kinds in LAYOUTS.items() for kind in kinds]
+)
+def test_every_figure_is_laid_out_for_every_profile(
+    drawings: Drawings, case: str, kind: str, view: str
 ) -> None:
-    assert_laid_out(getattr(real.plot, kind)(view=view))
+    if (case, kind) in IMPOSSIBLE:
+        with pytest.raises(FigureError):
+            drawings(case, kind, view)
+        return
+    figure = drawings(case, kind, view)
+    assert_laid_out(figure)
+    said = " ".join(t.get_text() for t in texts(figure)).replace("\n", " ")
+    name = drawings.profiles[case].manifest["model"]["name"]
+    assert name in said
+    assert "tokens" in said
 
 
-def test_a_few_values_do_not_squeeze_the_others(real: Profile) -> None:
-    axes = real.plot.histogram().axes[0]
+@pytest.mark.parametrize(("x", "y"), [("linear", "share"), ("asinh", "density")])
+def test_the_histogram_draws_the_tables_counts(spoken: Profile, x: str, y: str) -> None:
+    (axes, *_) = spoken.plot.histogram(bins=60, x=x).axes
+    table = drawn.densities(spoken.stream, x, 60)
+    table["share"] = table["count"] / table["site"].map(table.attrs["sites"]["total"])
+    artists = {p.get_gid(): p.get_data() for p in axes.patches if p.get_gid()}
+    for site in spoken.sites:
+        part = table[table["site"] == site]
+        values, edges, _ = artists[f"all:{site}"]
+        np.testing.assert_array_equal(np.nan_to_num(values), part[y])
+        np.testing.assert_array_equal(edges[:-1], part["left"])
+        strong, _, _ = artists[f"many:{site}"]
+        np.testing.assert_array_equal(np.isfinite(strong), part["count"] >= 10)
+    assert axes.get_yscale() == "log"
+    assert axes.get_xscale() == x
+    assert axes.get_xlim() == (table.attrs["low"], table.attrs["high"])
+    said = " ".join(t.get_text() for t in axes.texts)
+    below, above = (int(table.attrs["sites"][k].sum()) for k in ("below", "above"))
+    assert below
+    assert above
+    assert f"{below:,} values beyond" in said
+    assert f"{above:,} values beyond" in said
+
+
+def test_a_few_values_do_not_squeeze_the_others(drawings: Drawings, real: Profile) -> None:
+    axes = drawings("real", "histogram").axes[0]
     assert axes.get_xscale() == "asinh"
     assert max(np.abs(axes.get_xlim())) < 6000
-    ridge = real.plot.ridge()
+    ridge = drawings("real", "ridge")
     assert max(np.abs(ridge.axes[0].get_xlim())) < 100
     said = " ".join(t.get_text() for t in texts(ridge)).replace("\n", " ")
     assert "of the variance of block" in said
@@ -227,11 +285,15 @@ def test_the_scatter_draws_every_outermost_value(real: Profile) -> None:
     np.testing.assert_array_equal(lines["band:-1"].values, table["mean"] - table["std"])
 
 
-def test_a_channel_keeps_its_colour_in_every_figure(real: Profile) -> None:
+def test_a_channel_keeps_its_colour_in_every_figure(drawings: Drawings, real: Profile) -> None:
     colours = channel_colours(real.stream)
     assert list(colours)[:2] == [7, 9]
     found = []
-    for figure in (real.plot.outliers(), real.plot.scatter(), real.plot.scatter(view="first")):
+    for figure in (
+        drawings("real", "outliers"),
+        drawings("real", "scatter"),
+        drawings("real", "scatter", "first"),
+    ):
         for text in texts(figure):
             if text.get_text() == "9" and text.get_weight() == "bold":
                 found.append(text.get_color())
@@ -240,12 +302,21 @@ def test_a_channel_keeps_its_colour_in_every_figure(real: Profile) -> None:
 
 
 def test_the_last_block_has_a_tick_and_light_tails_are_not_called_heavy(
-    profiles: dict[str, Profile],
+    drawings: Drawings,
 ) -> None:
-    deep = profiles["deep"]
+    deep = drawings.profiles["deep"]
     last = str(max(int(s.split(".")[1]) for s in deep.sites if "." in s))
+    bar = drawings("deep", "depth").axes[0].collections[0].get_paths()[0].vertices[:, 0]
+    # So many sites would make the bars of `embed` and `final_norm` thin lines.
+    np.testing.assert_allclose((bar.min(), bar.max()), (-0.35 * 0.035 * 68, 0.35 * 0.035 * 68))
+    # Rows as low as they may be, of which every second has room for its words.
+    ridge = drawings("deep", "ridge")
+    lines = sum(t.get_fontsize() for t in ridge.texts) * 1.3 / 72 * MM
+    assert ridge.get_figheight() * MM - lines - 5 == pytest.approx(2.3 * 68.5 + 12)
+    widths = [t.get_position()[1] for t in ridge.axes[0].texts]
+    assert widths == [0, *np.arange(1.25, 67, 2), 67.5]
     for kind in ("depth", "wing", "outliers"):
-        figure = getattr(deep.plot, kind)()
+        figure = drawings("deep", kind)
         assert last in {t.get_text() for t in figure.axes[0].get_xticklabels()}
     x = np.random.default_rng(0).uniform(-1, 1, size=(1, 200, 8)).astype(np.float32)
     light = hs.from_states({"embed": x, "block.0.resid_post": 2 * x})
@@ -269,9 +340,9 @@ def test_matrices_zoom_in_where_all_values_are_near_one() -> None:
 
 @pytest.mark.parametrize("view", ["rest", "first"])
 def test_the_outliers_draw_magnitudes_of_the_view_beside_the_median_of_the_site(
-    real: Profile, view: str
+    drawings: Drawings, real: Profile, view: str
 ) -> None:
-    figure = real.plot.outliers(view=view)
+    figure = drawings("real", "outliers", view)
     lines: dict[str, list[float]] = {}
     for line in figure.axes[0].lines:
         lines.setdefault(str(line.get_gid()), []).extend(line.get_ydata())
@@ -287,17 +358,21 @@ def test_the_outliers_draw_magnitudes_of_the_view_beside_the_median_of_the_site(
     assert max(bar.get_yticks()) <= bar.get_ylim()[1]
 
 
-def test_the_map_numbers_the_channels_that_its_title_names(real: Profile) -> None:
+def test_the_map_numbers_the_channels_that_its_title_names(
+    drawings: Drawings, real: Profile
+) -> None:
     found = real.outliers()
     named = {*found.channels.index, *found.massive_channels.index}
     assert named
-    numbers = {t.get_text() for t in texts(real.plot.outliers()) if t.get_weight() == "bold"}
+    numbers = {
+        t.get_text() for t in texts(drawings("real", "outliers")) if t.get_weight() == "bold"
+    }
     assert {str(c) for c in named} <= numbers
 
 
-def test_the_wing_thins_its_curves_where_there_are_many(profiles: dict[str, Profile]) -> None:
-    deep = profiles["deep"]
-    figure = deep.plot.wing()
+def test_the_wing_thins_its_curves_where_there_are_many(drawings: Drawings) -> None:
+    deep = drawings.profiles["deep"]
+    figure = drawings("deep", "wing")
     curves = {str(line.get_gid()) for line in figure.axes[0].lines}
     assert {"wing:embed", "wing:final_norm", "wing:block.0.resid_post"} <= curves
     assert len(curves) <= 18
@@ -331,62 +406,64 @@ def test_bands_that_few_values_cannot_fill_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("kind", ["covariance", "r2"])
-def test_the_matrices_draw_the_tables(demo_profile: Profile, kind: str) -> None:
-    figure = getattr(demo_profile.plot, kind)()
-    table = getattr(demo_profile, kind)().values
+def test_the_matrices_draw_the_tables(drawings: Drawings, spoken: Profile, kind: str) -> None:
+    figure = drawings("spoken", kind)
+    table = getattr(spoken, kind)().values
     meshes = figure.axes[0].collections
     held = np.concatenate([np.ma.compressed(m.get_array()) for m in meshes])
     np.testing.assert_array_equal(np.sort(held), np.sort(table, axis=None))
 
 
-def test_the_matrix_writes_its_values_where_there_is_room(profiles: dict[str, Profile]) -> None:
+def test_the_matrix_writes_its_values_where_there_is_room(drawings: Drawings) -> None:
     few = made_up(6)
     figure = few.plot.r2()
     said = {t.get_text() for t in texts(figure)}
     value = float(few.r2()[0, 3])
     assert f"{value:.2f}".removeprefix("0") in {s.removeprefix("0") for s in said}
-    deep = profiles["deep"].plot.r2()
+    deep = drawings("deep", "r2")
     assert len(texts(deep)) < 120
 
 
 def test_the_scatter_shows_the_tokens_text_and_says_when_the_first_is_left_out(
-    profiles: dict[str, Profile],
+    drawings: Drawings,
 ) -> None:
-    p = profiles["short"]
-    said = " ".join(t.get_text() for t in texts(p.plot.scatter()))
+    p = drawings.profiles["short"]
+    said = " ".join(t.get_text() for t in texts(drawings("short", "scatter")))
     for piece in p.sample()["piece"].values[:5]:
         assert piece.strip() in said
     assert "left out" in said
-    assert "left out" not in " ".join(t.get_text() for t in texts(p.plot.scatter(view="all")))
+    assert "left out" not in " ".join(
+        t.get_text() for t in texts(drawings("short", "scatter", "all"))
+    )
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 def test_the_same_figure_gives_the_same_bytes(
-    demo_profile: Profile, tmp_path: Path, suffix: str
+    profiles: dict[str, Profile], tmp_path: Path, suffix: str
 ) -> None:
     paths = [tmp_path / f"{i}{suffix}" for i in range(2)]
     for path in paths:
-        figures.save(demo_profile.plot.depth(), path)
+        figures.save(profiles["one site"].plot.depth(), path)
     assert paths[0].read_bytes() == paths[1].read_bytes()
     if suffix == ".svg":
         assert "<text" in paths[0].read_text("utf-8")
 
 
 def test_a_figure_that_cannot_be_written_leaves_the_earlier_one(
-    demo_profile: Profile, tmp_path: Path
+    spoken: Profile, tmp_path: Path
 ) -> None:
     path = tmp_path / "depth.png"
     path.mkdir()
     with pytest.raises(OutputError, match="cannot write the figure"):
-        figures.save(demo_profile.plot.depth(), path)
+        figures.save(spoken.plot.depth(), path)
     assert [p.name for p in tmp_path.iterdir()] == ["depth.png"]
 
 
-def test_drawing_leaves_the_users_settings_alone(demo_profile: Profile) -> None:
+def test_drawing_leaves_the_users_settings_alone(spoken: Profile) -> None:
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)
-    demo_profile.plot.ridge(x="asinh")
+    spoken.plot.ridge(x="asinh")
     assert dict(mpl.rcParams) == before
 
 
@@ -403,14 +480,14 @@ def test_drawing_leaves_the_users_settings_alone(demo_profile: Profile) -> None:
     ],
 )
 def test_what_cannot_be_drawn_is_refused(
-    demo_profile: Profile, kind: str, options: dict, error: type[Exception], says: str
+    spoken: Profile, kind: str, options: dict, error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
-        figures.draw(kind, demo_profile.dataset, **options)
+        figures.draw(kind, spoken.dataset, **options)
 
 
-def test_a_figure_draws_from_the_tree_alone(demo_profile: Profile) -> None:
-    assert isinstance(demo_profile.dataset, xr.DataTree)
+def test_a_figure_draws_from_the_tree_alone(spoken: Profile) -> None:
+    assert isinstance(spoken.dataset, xr.DataTree)
     for kind in figures.KINDS:
         assert figures.describe(kind)
         assert "view" in figures.options(kind)

@@ -311,7 +311,7 @@ def test_float64_values_beyond_float32_are_counted_as_infinite_and_said() -> Non
         p = hs.from_states({"embed": x, "block.0.resid_post": x.clip(-9, 9)}, causal=False)
     words = [str(w.message) for w in said]
     assert any("2 finite float64 values are beyond float32" in w for w in words)
-    counts = p.stream["grid"]["count"].sel(site=0).sum("stratum")
+    counts = p.stream["grid"]["count"].isel(site=0).sum("stratum")
     assert counts[[0x7F80, 0xFF80]].values.tolist() == [1, 1]
     assert p.moments()["nonfinite"].tolist() == [2, 0]
 

@@ -91,7 +91,7 @@ def densities(
         its values on either side; ``linear``, the linear part of an asinh axis; ``sites``, a
         table by site: ``origin``, ``unit``, ``total`` (finite values), ``below``, ``above``
         (values beyond the range), ``min``, ``max``, ``dominated`` (the share of the variance in
-        its largest value).
+        its largest value), ``peak`` (the density of the normal at its centre).
 
     Raises
     ------
@@ -128,7 +128,9 @@ def densities(
         z, height = (frame["left"] + frame["right"]) / 2, 1.0
         if x != "sigma":
             z, height = (z - scale["mean"]) / scale["std"], 1 / float(scale["std"])
-        frame["normal"] = height * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+        peak = height / np.sqrt(2 * np.pi)
+        frame["normal"] = peak * np.exp(-(z**2) / 2)
+        table.loc[site, "peak"] = peak
         frames.append(frame.assign(site=str(site)))
         table.loc[site, ["total", "below", "above"]] = outside
     result = pd.concat(frames, ignore_index=True)
@@ -152,19 +154,26 @@ def _site_scales(stream: xr.DataTree, x: str, view: str, names: list[str]) -> pd
     elif x != "sigma":
         # A site without variance has no density.
         table["origin"], table["unit"] = 0.0, np.where(table["std"] > 0, 1.0, 0.0)
-    return table.assign(total=0.0, below=0.0, above=0.0)
+    return table.assign(total=0.0, below=0.0, above=0.0, peak=np.nan)
 
 
 def _binned(
     counts: NDArray[np.int64], steps: Floats, origin: float, unit: float
 ) -> tuple[pd.DataFrame, tuple[int, int, int]]:
     """Bin one site; also return how many finite values it has, and lie below and above the bins."""
-    edges = grid.snap(origin + unit * steps)
+    wanted = origin + unit * steps
+    # Whole cells at the ends: the smallest and the largest value of a range lie inside of it.
+    rounding = 1e-12 * (abs(origin) + abs(unit * steps[[0, -1]]))
+    before = int(np.searchsorted(grid.EDGES, wanted[0] - rounding[0], "right")) - 1
+    after = int(np.searchsorted(grid.EDGES, wanted[-1] + rounding[1], "right"))
+    first, last = grid.EDGES[[max(before, 0), min(after, len(grid.EDGES) - 1)]]
+    inner = grid.snap(wanted)
+    edges = np.concatenate([[first], inner[(inner > first) & (inner < last)], [last]])
     held = grid.rebin(counts, edges)
     scaled = (edges - origin) / unit
     # What lies outside is counted by value, up to the first and from the last edge.
     whole = grid.merged(counts)
-    first, last = np.searchsorted(grid.EDGES, edges[[0, -1]])
+    begin, end = np.searchsorted(grid.EDGES, edges[[0, -1]])
     total = int(whole.sum())
     frame = pd.DataFrame(
         {
@@ -175,7 +184,7 @@ def _binned(
             "density": held / max(total, 1) / np.diff(scaled),
         }
     )
-    return frame, (total, int(whole[:first].sum()), int(whole[last:].sum()))
+    return frame, (total, int(whole[:begin].sum()), int(whole[end:].sum()))
 
 
 def plane(sample: xr.Dataset, site: str, against: str, columns: int, edges: Floats) -> xr.DataArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -90,13 +90,14 @@ def draw(
     colours = site_colours(s.sites)
     for i, site in enumerate(s.sites):
         base = float(where.at[i]) + 0.5
-        axes.axhline(base, color="#9a9a9a", linewidth=0.4, zorder=1)
+        line: dict[str, Any] = {"color": "#9a9a9a", "linewidth": 0.4}
+        axes.axhline(base, zorder=1, gid=f"base:{site}", **line)
         axes.axhline(
-            base - FILL / 2, color="#9a9a9a", linewidth=0.4, linestyle=(0, (1, 2)), zorder=3
+            base - FILL / 2, zorder=3, linestyle=(0, (1, 2)), gid=f"thousandth:{site}", **line
         )
         part = table[table["site"] == site]
         if not part.empty:
-            _row(axes, part, base, colours[site], f"density:{site}")
+            _row(axes, part, base, float(scales.loc[site, "peak"]), colours[site])
     axes.set_ylim(where.at[-1] + 0.55, where.at[0] - 0.6)
     value_axis(axes.xaxis, x, table.attrs["low"], table.attrs["high"], table.attrs["linear"])
     unit, centre = ("s", "median") if robust else ("σ", "mean")
@@ -111,13 +112,14 @@ def draw(
     return figure
 
 
-def _row(axes: Axes, part: pd.DataFrame, base: float, colour: ColorType, gid: str) -> None:
+def _row(axes: Axes, part: pd.DataFrame, base: float, top: float, colour: ColorType) -> None:
+    site = part["site"].iloc[0]
     edges = np.append(part["left"].to_numpy(), part["right"].to_numpy()[-1])
-    top = float(part["normal"].max())
     tall = _height(part["density"].to_numpy(), top)
     normal = _height(part["normal"].to_numpy(), top)
     middle = (edges[:-1] + edges[1:]) / 2
-    axes.fill_between(middle, base, base - normal, color="#dcdcdc", linewidth=0, zorder=1.5)
+    under: dict[str, Any] = {"color": "#dcdcdc", "linewidth": 0, "zorder": 1.5}
+    axes.fill_between(middle, base, base - normal, gid=f"grey:{site}", **under)
     axes.stairs(
         base - tall,
         edges,
@@ -127,9 +129,10 @@ def _row(axes: Axes, part: pd.DataFrame, base: float, colour: ColorType, gid: st
         alpha=0.82,
         linewidth=0,
         zorder=2,
-        gid=gid,
+        gid=f"density:{site}",
     )
-    axes.plot(middle, base - normal, color=INK, linewidth=0.45, alpha=0.8, zorder=2.5)
+    over: dict[str, Any] = {"color": INK, "linewidth": 0.45, "alpha": 0.8, "zorder": 2.5}
+    axes.plot(middle, base - normal, gid=f"normal:{site}", **over)
 
 
 def _claim(s: Subject) -> str:
@@ -162,8 +165,8 @@ def _outside_words(scales: pd.DataFrame) -> str:
         return ""
     low, high = number(float(scales["min"].min())), number(float(scales["max"].max()))
     return (
-        f"beyond the x axis: {count:,} values, about 1 in 10,000 of a site at most on either side, "
-        f"as far as {low} and {high}"
+        f"beyond the x axis: {count:,} value{'s' * (count != 1)}, about 1 in 10,000 of a site at "
+        f"most on either side, as far as {low} and {high}"
     )
 
 

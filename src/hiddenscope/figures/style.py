@@ -315,7 +315,8 @@ def number(value: float) -> str:
         return "–"
     size = abs(value)
     if size and not 1e-3 <= size < 1e5:
-        return f"{value:.1e}".replace("e-0", "e−").replace("e+0", "e").replace("-", "−")
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa}e{int(exponent)}".replace("-", "−")
     text = f"{value:,.0f}" if size >= 100 else f"{value:.3g}"
     return text.replace("-", "−")
 
@@ -324,8 +325,8 @@ def tick(value: float, _position: int | None = None) -> str:
     """Write a number at an axis: no exponent in small type, which could not be read in print."""
     size = abs(value)
     if size and not 0.99e-3 <= size < 1e5:
-        mantissa, exponent = f"{value:.0e}".split("e")
-        return f"{mantissa}e{int(exponent)}".replace("-", "−")
+        mantissa, exponent = f"{value:.5e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}".replace("-", "−")
     return f"{value:,.6g}".replace("-", "−")
 
 
