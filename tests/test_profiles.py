@@ -151,7 +151,7 @@ class TestFile:
     ("harm", "says"),
     [
         (lambda file: file["residual/moments"].__delitem__("m2"), "lacks residual/moments/m2"),
-        (lambda file: file["residual"].__delitem__("norms"), "lacks the group residual/norms"),
+        (lambda file: file["residual"].__delitem__("grid"), "lacks the group residual/grid"),
         (lambda file: file.attrs.__delitem__("manifest"), "manifest is missing"),
         (lambda file: file.attrs.__setitem__("checks", "{["), "checks is missing or damaged"),
     ],
@@ -165,6 +165,33 @@ def test_what_is_missing_is_named(
         harm(file)
     with pytest.raises(ProfileError, match=says):
         hs.open(path)
+
+
+OPTIONAL = {
+    "norms": lambda p: p.norms(),
+    "positions": lambda p: p.positions(),
+    "cross": lambda p: p.r2(),
+    "extremes": lambda p: p.extremes(),
+    "sample": lambda p: p.sample(),
+}
+
+
+@pytest.mark.parametrize("group", OPTIONAL)
+def test_an_absent_group_refuses_its_own_question_only(
+    group: str, demo_profile: Profile, profile_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "less.nc"
+    shutil.copy(profile_file, path)
+    with h5py.File(path, "r+") as file:
+        del file[f"residual/{group}"]
+    p = hs.open(path)
+    for name, ask in OPTIONAL.items():
+        if name == group:
+            with pytest.raises(ProfileError, match=rf"holds no '{group}'.*measure again"):
+                ask(p)
+        else:
+            assert_equal(ask(p), ask(demo_profile))
+    pd.testing.assert_frame_equal(p.moments(), demo_profile.moments())
 
 
 @pytest.mark.parametrize("at", [96, 100, 200, 680])

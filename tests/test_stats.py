@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stat_helpers import (
@@ -43,8 +44,6 @@ from hiddenscope.strata import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import xarray as xr
 
     from hiddenscope.stats.base import State
 
@@ -548,6 +547,28 @@ def test_copies_of_a_document_get_their_share_of_the_sample() -> None:
     copies = np.asarray(data["document"].values) % 5 != 0
     assert 0.7 < copies.mean() < 0.9
     assert len(np.unique(data["document"].values)) > 50
+
+
+def test_equal_places_of_two_corpora_stay_apart_whatever_the_order_of_merging() -> None:
+    rows = make_windows(4, [12, 9, 14], 70, bad=0.0)
+    layout = make_layout(70, sample_tokens=20)
+    # The same document stands at the same place in both; the values differ in sign alone.
+    other = [replace(w, ids=w.ids + 1, states={s: -x for s, x in w.states.items()}) for w in rows]
+    a, b = (updated(StreamState(layout), w).of_corpus(i) for i, w in enumerate((rows, other)))
+    assert a.parts[-1].arrays["corpus"].max() == 0
+    one, two = a.merge(b), b.merge(a)
+    ids = {(w.document, w.window, t): i for w in rows for t, i in enumerate(w.ids)}
+    for name in ("extremes", "sample"):
+        left, right = (x.datasets(decode)[name] for x in (one, two))
+        xr.testing.assert_identical(left, right)
+        assert set(np.unique(left["corpus"])) - {-1} == {0, 1}
+        keys = ("document", "window", "position", "token_id", "corpus")
+        for *place, token_id, corpus in zip(*(left[k].values.ravel() for k in keys), strict=True):
+            assert token_id == -1 or token_id == ids[tuple(place)] + corpus
+    sample = one.datasets(decode)["sample"]
+    assert sample.sizes["token"] > 20
+    passage = sample.isel(token=sample["passage"].values == 1)
+    assert len(np.unique(passage["corpus"])) == 1
 
 
 @pytest.mark.parametrize(

@@ -153,13 +153,16 @@ def extremes(stream: xr.DataTree, view: str = "rest", site: str | None = None) -
     DataFrame
         ``site, stratum, value, channel, median, document, window, position, token_id, piece,
         before, after``; of each site and stratum the 64 largest, at most 8 a channel.
+        Where several corpora were merged also ``corpus``, before ``value``.
     """
     names = site_names(stream)
     index = [site_index(stream, site)] if site else list(range(len(names)))
     k = strata_index(stream, view)
     data = group(stream, "extremes")
+    several = "corpus" in data and bool((data["corpus"] > 0).any())
     columns = {
-        key: np.asarray(data[key].values)[np.ix_(np.array(index), k)] for key in _EXTREME_COLUMNS
+        key: np.asarray(data[key].values)[np.ix_(np.array(index), k)]
+        for key in (*(("corpus",) if several else ()), *_EXTREME_COLUMNS)
     }
     shape = columns["channel"].shape
     at, stratum, _ = (i.ravel() for i in np.indices(shape))

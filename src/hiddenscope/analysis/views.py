@@ -55,7 +55,19 @@ def manifest(stream: xr.DataTree) -> dict[str, Any]:
 
 
 def group(stream: xr.DataTree, name: str) -> xr.Dataset:
-    """Return a group of a stream, such as ``moments``."""
+    """Return a group of a stream, such as ``moments``.
+
+    Raises
+    ------
+    ProfileError
+        The profile does not hold it.
+    """
+    if name not in stream.children:
+        msg = (
+            f"this profile holds no {name!r}, from which this would be answered (its schema is "
+            f"{stream.root.attrs.get('schema_version')}): measure again to have it"
+        )
+        raise ProfileError(msg)
     return stream.children[name].dataset
 
 

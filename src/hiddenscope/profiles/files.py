@@ -29,6 +29,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "sample": ("state", "document", "window", "position", "token_id", "piece", "stratum"),
 }
 """Group of a stream → variables without which it is not whole."""
+REQUIRED = ("grid", "moments")
+"""Groups without which nothing can be answered; any other may be absent."""
 SINCE: dict[int, dict[str, tuple[str, ...]]] = {2: {"moments": ("over_rms", "nonfinite_document")}}
 """Schema version → what it added: a file of an older one lacks it and is whole."""
 _ENGINE: Literal["h5netcdf"] = "h5netcdf"
@@ -177,6 +179,8 @@ def _check_whole(path: str | Path, tree: xr.DataTree) -> None:
     wanted = [(group, name) for part in parts for group, names in part.items() for name in names]
     for stream in tree.children.values():
         for group, variable in wanted:
+            if group not in stream.children and group not in REQUIRED:
+                continue
             if group not in stream.children:
                 _refuse(path, f"it lacks the group {stream.name}/{group}")
             if variable not in stream.children[group].data_vars:

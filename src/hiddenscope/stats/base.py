@@ -91,6 +91,16 @@ class Accumulator(ABC):
         made.arrays = {key: np.array(array) for key, array in state.items()}
         return made
 
+    def of_corpus(self, number: int) -> Self:
+        """Return the state with its tokens labelled as those of one of several corpora.
+
+        To be told apart after a merge: another corpus has a document of the same place as well.
+        """
+        labelled = self.state()
+        if "corpus" in labelled:
+            labelled["corpus"][...] = number
+        return self._new(labelled)
+
     def _new(self, arrays: State) -> Self:
         made = type(self)(self.layout)
         made.arrays = arrays

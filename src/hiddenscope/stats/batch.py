@@ -188,10 +188,12 @@ class Batch:
 
     @cached_property
     def labels(self) -> dict[str, NDArray[np.int64] | NDArray[np.uint64]]:
-        """``document, window, position, token_id, digest, flat`` of the tokens, in order."""
+        """``corpus, document, window, position, token_id, digest`` of the tokens, in order."""
         order = self.tokens.order
         row = order // self.tokens.strata.shape[1]
         return {
+            # Only a merge of several corpora has more than one: `Accumulator.of_corpus`.
+            "corpus": np.zeros(len(order), np.int64),
             "document": self.tokens.document.ravel()[order],
             "window": self.tokens.window[row],
             "position": self.tokens.positions.ravel()[order],

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RANKS = 64
 PER_CHANNEL = 8
 
-_INTEGERS = ("channel", "document", "window", "position", "token_id")
+_INTEGERS = ("channel", "corpus", "document", "window", "position", "token_id")
 
 
 class Extremes(Accumulator):
@@ -28,7 +28,8 @@ class Extremes(Accumulator):
 
     Also those of tokens with a NaN or infinity elsewhere. Ties go to the smaller (document,
     window, position, channel). Merging is exact in spite of the limit per channel: a value that
-    falls out of the ranks of a part would fall out of those of the whole.
+    falls out of the ranks of a part would fall out of those of the whole. Where the places of
+    two corpora are equal, the smaller token id, value and number of the corpus come first.
     """
 
     name = "extremes"
@@ -128,6 +129,7 @@ class Extremes(Accumulator):
             "value": ("value of large magnitude", "activation"),
             "channel": ("channel of the value, -1 where unfilled", "1"),
             "median": ("median magnitude of the hidden state", "activation"),
+            "corpus": ("corpus of the document, 0 where there is one", "1"),
             "document": ("document, in order", "1"),
             "window": ("window in the document", "1"),
             "position": ("position in the window", "tokens"),
@@ -171,6 +173,9 @@ def _largest(found: State) -> NDArray[np.int64]:
     magnitude = np.abs(found["value"]).astype(np.float64)
     order = np.lexsort(
         (
+            found["corpus"],
+            found["value"],
+            found["token_id"],
             found["channel"],
             found["position"],
             found["window"],

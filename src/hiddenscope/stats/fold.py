@@ -63,6 +63,10 @@ class StreamState:
         pairs = zip(self.parts, other.parts, strict=True)
         return type(self)(self.layout, [a.merge(b) for a, b in pairs])
 
+    def of_corpus(self, number: int) -> Self:
+        """Return the state with its tokens labelled as those of one of several corpora."""
+        return type(self)(self.layout, [part.of_corpus(number) for part in self.parts])
+
     def datasets(self, decode: Decode) -> dict[str, xr.Dataset]:
         """Label every accumulator's arrays, by group."""
         return {part.name: part.dataset(decode) for part in self.parts}

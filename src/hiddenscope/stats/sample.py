@@ -24,7 +24,9 @@ PASSAGE = 64
 PER_STRATUM = 16
 """Tokens kept of every stratum that has them, whatever the budget."""
 
-_LABELS = ("document", "window", "position", "token_id")
+_LABELS = ("corpus", "document", "window", "position", "token_id")
+_PLACE = ("position", "window", "document", "corpus")
+"""What orders tokens, the last first; of two corpora one window stays whole."""
 
 
 class Sample(Accumulator):
@@ -89,7 +91,7 @@ class Sample(Accumulator):
     def _wanted(self, tokens: State) -> NDArray[np.int64]:
         """Return the indices to keep: the passage, the single tokens and a few of every stratum."""
         passage = self._passage_tokens()
-        ties = tuple(tokens[key] for key in ("position", "window", "document"))
+        ties = tuple(tokens[key] for key in _PLACE)
         by_window = np.lexsort((*ties, tokens["window_hash"]))[:passage]
         by_token = np.lexsort((*ties, tokens["token_hash"]))
         wanted = [by_window, by_token[: max(self.layout.sample_tokens - passage, 0)]]
@@ -103,16 +105,18 @@ class Sample(Accumulator):
     def dataset(self, decode: Decode) -> xr.Dataset:
         """Label the tokens ``[site, token, channel]``, by (document, window, position)."""
         a = self.arrays
-        order = np.lexsort((a["position"], a["window"], a["document"]))
-        by_window = np.lexsort((a["position"], a["window"], a["document"], a["window_hash"]))
+        place = tuple(a[key] for key in _PLACE)
+        order = np.lexsort(place)
+        by_window = np.lexsort((*place, a["window_hash"]))
         by_window = by_window[: self._passage_tokens()]
         passage = np.zeros(len(order), np.int8)
         # A passage is one window: what a short one leaves of the budget is not another's.
-        same = [a[key][by_window] == a[key][by_window[:1]] for key in ("document", "window")]
-        passage[by_window[np.logical_and(*same)]] = 1
+        same = [a[key][by_window] == a[key][by_window[:1]] for key in _PLACE[1:]]
+        passage[by_window[np.all(same, axis=0)]] = 1
         ids = a["token_id"][order]
         pieces = [decode([int(i)]) if i != NO_TOKEN else "" for i in ids]
         labels = {
+            "corpus": "corpus of the document, 0 where there is one",
             "document": "document, in order",
             "window": "window in the document",
             "position": "position in the window",
