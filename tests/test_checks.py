@@ -824,6 +824,8 @@ class TestOfTheTokens:
         (check,) = found(hs.profile(tiny.make("gpt2"), tokenizer=tokenizer, text=TEXT), "BOS")
         assert check["detail"].startswith("the tokenizer adds no BOS before a text; 0 of 1 windows")
         tokenizer.add_bos_token = True
+        (check,) = found(hs.profile(tiny.make("gpt2"), tokenizer=tokenizer, text=TEXT), "BOS")
+        assert check["passed"]
         tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A")
         assert tokenizer("a")["input_ids"][0] != tokenizer.bos_token_id
         with pytest.warns(HiddenscopeWarning, match="BOS: the tokenizer is set to add"):
@@ -837,6 +839,12 @@ class TestOfTheTokens:
 class TestWhatWasLeftOut:
     def test_nothing_is_said_of_a_model_and_a_text_that_were_read_whole(self) -> None:
         assert left_out({}, {}) == []
+        names = ["a", "b", "c", "d"]
+        (files,) = left_out({}, {"unread_files": names, "unused_weights": []})
+        assert files.name == "checkpoint files"
+        assert files.detail.endswith("which were not read: a, b, c and 1 more")
+        (weights,) = left_out({}, {"unread_files": [], "unused_weights": names[:1]})
+        assert weights.name == "checkpoint"
 
     def test_tensors_without_a_place_fail_and_the_rest_is_told(self) -> None:
         names = [f"layer.{i}" for i in range(5)]
