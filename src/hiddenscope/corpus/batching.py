@@ -55,22 +55,23 @@ class TokenBatch:
             Each token in the stratum and document that it has in the text, but for the last,
             which falls away; the start token is where the text starts.
         """
+        real = self.attention_mask != 0
 
-        def behind(values: NDArray[Any], first: Any) -> NDArray[Any]:
+        def behind(values: NDArray[Any], first: Any, padding: Any) -> NDArray[Any]:
             moved = np.concatenate([values[:, :1], values[:, :-1]], 1)
             moved[:, 0] = first
-            return moved
+            return np.where(real, moved, padding).astype(values.dtype)
 
-        starts = behind(self.starts, first=True)
+        starts = behind(self.starts, first=True, padding=False)
         # The text's own first token has the start token before it now.
         starts[:, 1:2] = False
+        # As many tokens as the text has, so that padding stays where it was.
         return replace(
             self,
-            input_ids=behind(self.input_ids, start),
-            attention_mask=behind(self.attention_mask, 1),
-            strata=behind(self.strata, self.strata[:, 0]),
+            input_ids=behind(self.input_ids, start, self.input_ids),
+            strata=behind(self.strata, self.strata[:, 0], PADDING),
             starts=starts,
-            document=behind(self.document, self.document[:, 0]),
+            document=behind(self.document, self.document[:, 0], 0),
         )
 
     @property

@@ -8,6 +8,7 @@ from hiddenscope.models.context import context_length
 from hiddenscope.models.loaded import LoadedModel, describe
 from hiddenscope.models.loading import DEMO, DTYPES, load
 from hiddenscope.models.padding import mates_change, padding_changes
+from hiddenscope.models.picking import picked_tokens
 from hiddenscope.models.rotary import DYNAMIC, Rotary, find_rotary, has_known_rotary
 from hiddenscope.models.structure import DECODER, RESIDUAL, Stream, Structure, inspect
 from hiddenscope.models.taps import Tap, same_bits
@@ -38,6 +39,7 @@ __all__ = [
     "load",
     "mates_change",
     "padding_changes",
+    "picked_tokens",
     "plain_ids",
     "repeatable",
     "same_bits",

@@ -37,8 +37,9 @@ def forward_arguments(
     """
     call: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
     if getattr(model.config, "is_encoder_decoder", False):
-        call["decoder_input_ids"] = shift_right(model, ids)
-        call["decoder_attention_mask"] = torch.cat([torch.ones_like(mask[:, :1]), mask[:, :-1]], 1)
+        call["decoder_input_ids"] = shift_right(model, ids, mask)
+        # As many tokens as the text has, however much padding is behind them.
+        call["decoder_attention_mask"] = mask
     known = inspect.signature(model.forward).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
     # FNet takes no mask, an encoder no cache.
@@ -72,8 +73,14 @@ def forward_pass(name: str, over: str) -> Iterator[None]:
         raise ModelError(msg) from error
 
 
-def shift_right(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
+def shift_right(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Put the decoder's start token before a text, whose last token falls away.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+    ids, mask : Tensor[batch, pos] of int64
+        Padding stays where it is: the start token is the first that the mask lets through.
 
     Raises
     ------
@@ -84,7 +91,8 @@ def shift_right(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
     for role in ("decoder_start", "bos", "eos"):
         start = getattr(config, f"{role}_token_id", None)
         if isinstance(start, int):
-            return torch.cat([torch.full_like(ids[:, :1], start), ids[:, :-1]], 1)
+            moved = torch.cat([ids[:, :1], ids[:, :-1]], 1)
+            return moved.scatter(1, mask.argmax(1, keepdim=True), start)
     msg = (
         f"the configuration of {type(model).__name__} names no token that its decoder starts "
         "with: set decoder_start_token_id in config.json"

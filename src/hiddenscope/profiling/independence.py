@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from hiddenscope.capture import Check
-from hiddenscope.models import find_rotary, has_known_rotary, mates_change, padding_changes
+from hiddenscope.models import (
+    find_rotary,
+    has_known_rotary,
+    mates_change,
+    padding_changes,
+    picked_tokens,
+)
 from hiddenscope.profiling.audit import moves_states
 
 if TYPE_CHECKING:
@@ -36,18 +43,31 @@ class Independence:
         # A model that mixes padding in (FNet takes no mask) is given rows of one length.
         self.padded = not moves_states(padding_changes(model, "right"), self._dtype)
         self._rotary = find_rotary(model)
+        self._picked = picked_tokens(model)
         # What families are known to do needs no trying out.
         self._tried = not self.padded or has_known_rotary(model)
         self._shift: float | None = None
-        self._long = 0
+        self._long = self._sparse = 0
 
     def groups(self, windows: Sequence[Window]) -> list[list[Window]]:
         """Sort the windows of a shard into groups within which batches may be made."""
         self._try_out(windows)
-        if self._rotary is None:
-            return [list(windows)]
-        self._long += sum(len(w.ids) > self._rotary.length for w in windows)
-        return self._rotary.groups(windows, lambda w: len(w.ids))
+        groups = [list(windows)]
+        if self._rotary is not None:
+            self._long += sum(len(w.ids) > self._rotary.length for w in windows)
+            groups = self._rotary.groups(windows, lambda w: len(w.ids))
+        return [part for group in groups for part in self._of_one_length(group)]
+
+    def _of_one_length(self, windows: list[Window]) -> list[list[Window]]:
+        """Sort windows of more tokens than attention picks by length; the others stay together."""
+        if self._picked is None:
+            return [windows]
+        by_length: dict[int, list[Window]] = defaultdict(list)
+        for window in windows:
+            length = len(window.ids)
+            by_length[length if length > self._picked else 0].append(window)
+        self._sparse += len(windows) - len(by_length.get(0, []))
+        return list(by_length.values())
 
     def reset(self) -> None:
         """Let the next batch be the first that the model sees."""
@@ -74,6 +94,13 @@ class Independence:
                 f"rotary tables ({self._rotary.kind}) follow the longest row, were run {how}"
             )
             checks.append(Check("rotary tables", True, detail, "note"))
+        if self._sparse:
+            detail = (
+                f"{self._sparse:,} windows of more than the {self._picked:,} tokens that attention "
+                "picks, among equals by the length of the row, shared batches only with windows of "
+                "the same length"
+            )
+            checks.append(Check("picked tokens", True, detail, "note"))
         if self._shift is not None:
             detail = "a longer text beside it leaves a text's states as they are"
             if not self.padded:
