@@ -16,6 +16,8 @@ import pytest
 import torch
 from stat_helpers import Plain, Window, make_batch
 
+import hiddenscope as hs
+from hiddenscope import grid
 from hiddenscope.errors import HiddenscopeWarning
 from hiddenscope.profiles import Profile
 from hiddenscope.profiling.assemble import assemble
@@ -234,3 +236,25 @@ def quantile(values: np.ndarray, q: np.ndarray | float) -> np.ndarray:
     """Return NumPy's quantiles of `in_cells`, NaN without values."""
     spread = in_cells(values)
     return np.quantile(spread, q) if len(spread) else np.full(np.shape(q), np.nan)
+
+
+def from_arrays(**states: np.ndarray) -> Profile:
+    """Measure arrays ``[token, channel]`` by site; ``block_0`` stands for its output."""
+    named = {
+        site.replace("block_", "block.") + ".resid_post" * site.startswith("block_"): x[None]
+        for site, x in states.items()
+    }
+    with warnings.catch_warnings():
+        # Values that are not finite and channels that hardly vary are meant.
+        warnings.simplefilter("ignore", HiddenscopeWarning)
+        return hs.from_states(named, causal=False)
+
+
+def nearest_boundary(value: float) -> float:
+    """Return the boundary of the grid's cells next to a value, the lower of two as near."""
+    return float(grid.EDGES[np.abs(grid.EDGES - value).argmin()])
+
+
+def count_between(values: np.ndarray, edges: np.ndarray | list[float]) -> np.ndarray:
+    """``numpy.histogram``, but the last bin does not hold its right edge."""
+    return np.histogram(values, [*edges, np.inf])[0][:-1] if len(edges) > 1 else np.zeros(0, int)

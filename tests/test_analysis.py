@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,8 +19,11 @@ from known import (
     TRUNK,
     VIEWS,
     Known,
+    count_between,
+    from_arrays,
     in_cells,
     known,
+    nearest_boundary,
     quantile,
 )
 
@@ -36,8 +38,7 @@ from hiddenscope.analysis import (
     token_tables,
     views,
 )
-from hiddenscope.errors import HiddenscopeWarning, InputError, ProfileError, SiteError, ViewError
-from hiddenscope.profiles import Profile
+from hiddenscope.errors import InputError, ProfileError, SiteError, ViewError
 from hiddenscope.strata import RECORDED
 
 if TYPE_CHECKING:
@@ -60,18 +61,6 @@ def bare(names: list[str], hf_index: list[int] | None = None) -> xr.DataTree:
     moments = xr.Dataset(coords={"site": names})
     moments["hf_index"] = ("site", hf_index or [-1] * len(names))
     return xr.DataTree.from_dict({"/moments": moments})
-
-
-def from_arrays(**states: np.ndarray) -> Profile:
-    """Measure arrays ``[token, channel]`` by site; ``block_0`` stands for its output."""
-    named = {
-        site.replace("block_", "block.") + ".resid_post" * site.startswith("block_"): x[None]
-        for site, x in states.items()
-    }
-    with warnings.catch_warnings():
-        # Values that are not finite and channels that hardly vary are meant.
-        warnings.simplefilter("ignore", HiddenscopeWarning)
-        return hs.from_states(named, causal=False)
 
 
 # Moments
@@ -480,11 +469,6 @@ def test_quantiles_are_of_probabilities(full: Known, q: float | list[float]) -> 
         full.profile.norms(q=np.atleast_1d(q).tolist())
 
 
-def nearest_boundary(value: float) -> float:
-    """Return the boundary of the grid's cells next to a value, the lower of two as near."""
-    return float(grid.EDGES[np.abs(grid.EDGES - value).argmin()])
-
-
 def bin_edges(low: float, high: float, bins: int, *, whole_cells: bool) -> list[float]:
     """Equal steps moved to cell boundaries, each once; around all values if that is asked."""
     edges = sorted({nearest_boundary(step) for step in np.linspace(low, high, bins + 1)})
@@ -499,11 +483,6 @@ def bin_edges(low: float, high: float, bins: int, *, whole_cells: bool) -> list[
         drop_first, drop_last = inner[0] - start <= half, stop - inner[-1] <= half
         inner = inner[drop_first : len(inner) - drop_last]
     return [start, *inner, stop]
-
-
-def count_between(values: np.ndarray, edges: np.ndarray | list[float]) -> np.ndarray:
-    """``numpy.histogram``, but the last bin does not hold its right edge."""
-    return np.histogram(values, [*edges, np.inf])[0][:-1] if len(edges) > 1 else np.zeros(0, int)
 
 
 def assert_histogram(
