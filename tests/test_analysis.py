@@ -527,6 +527,21 @@ def test_a_histogram_keeps_to_the_range_that_is_asked_for(
     assert_histogram(found, full, "all", list(SITES), bin_edges(low, high, 31, whole_cells=False))
 
 
+@pytest.mark.parametrize(
+    ("edges", "kept"),
+    [
+        ([0, 0.49, 1, 2, 2.51, 3], [0, 1, 2, 3]),
+        ([0, 0.5, 1, 2, 2.5, 3], [0, 1, 2, 3]),
+        ([0, 0.51, 1, 2, 2.49, 3], [0, 0.51, 1, 2, 2.49, 3]),
+        ([-5, -4.9, -3, -2], [-5, -3, -2]),
+        ([-5, -4, -2.1, -2], [-5, -4, -2]),
+        ([0, 0.1, 3], [0, 0.1, 3]),
+    ],
+)
+def test_slivers_at_the_ends_join_their_neighbours(edges: list[float], kept: list[float]) -> None:
+    assert distribution._even_ends(np.array(edges, float), 3).tolist() == kept
+
+
 def test_a_range_within_one_cell_is_that_cell(full: Known) -> None:
     found = full.profile.histogram(9, (1.001, 1.002), "all", "embed")
     assert_histogram(found, full, "all", ["embed"], [1.0, 1.0078125])
@@ -534,6 +549,7 @@ def test_a_range_within_one_cell_is_that_cell(full: Known) -> None:
     assert top["right"].values.tolist() == [2.0**128]
     bottom = full.profile.histogram(2, (-4e38, -3.5e38), "all", "embed")
     assert bottom["left"].values.tolist() == [grid.EDGES[0]]
+    assert full.profile.histogram(2, (3.5e38, 4e38), "all", "embed").values.tolist() == [[0]]
 
 
 def test_a_histogram_has_200_bins_of_the_rest_by_default(full: Known) -> None:
