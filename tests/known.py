@@ -78,13 +78,18 @@ class Known:
         stratum = [RECORDED[code] for code in self.plain.stratum]
         return table.assign(stratum=stratum, token_id=self.plain.token_id)
 
+    @cached_property
+    def states(self) -> dict[str, np.ndarray]:
+        """All states ``[token, channel]`` by site."""
+        return {site: self.plain.values(site).astype(np.float64) for site in SITES}
+
     def chosen(self, view: str) -> np.ndarray:
         """Whether each token is in a view."""
-        return self.tokens["stratum"].isin(VIEWS[view]).to_numpy()
+        return np.isin(self.plain.stratum, [RECORDED.index(name) for name in VIEWS[view]])
 
     def every(self, site: str, view: str) -> np.ndarray:
         """States ``[token, channel]`` of a view, those that are not finite included."""
-        return self.plain.values(site)[self.chosen(view)].astype(np.float64)
+        return self.states[site][self.chosen(view)]
 
     def finite(self, site: str, view: str) -> np.ndarray:
         """States ``[token, channel]`` of the tokens of a view that are finite at the site."""
@@ -177,9 +182,13 @@ def _measure(layout: Layout, windows: list[Window]) -> StreamState:
         return left.merge(right)
 
 
-@cache
 def known(*, compact: bool = False) -> Known:
-    """Make the profile, with the co-moments in full or in the compact form."""
+    """Return the profile, with the co-moments in full or in the compact form; made once."""
+    return _known(compact)
+
+
+@cache
+def _known(compact: bool) -> Known:
     windows = _windows()
     layout = Layout(
         SITES,
@@ -223,13 +232,16 @@ def in_cells(values: np.ndarray) -> np.ndarray:
     A cell is the top half of a float32's bits; it reaches from its value towards larger
     magnitudes.
     """
-    bits = np.asarray(values, np.float32).view(np.uint32) & np.uint32(0xFFFF0000)
-    spread = []
-    for cell, count in zip(*np.unique(bits, return_counts=True), strict=True):
-        near, far = np.array([cell, cell + np.uint32(1 << 16)], np.uint32).view(np.float32)
-        low, high = sorted((float(near), float(far))) if near else (0.0, 0.0)
-        spread.append(low + (high - low) * (np.arange(count) + 0.5) / count)
-    return np.sort(np.concatenate(spread)) if spread else np.zeros(0)
+    bits = np.sort(np.asarray(values, np.float32).view(np.uint32) & np.uint32(0xFFFF0000))
+    cells, first, count = np.unique(bits, return_index=True, return_counts=True)
+    inside = (np.arange(len(bits)) - np.repeat(first, count) + 0.5) / np.repeat(count, count)
+    near = cells.view(np.float32).astype(np.float64)
+    far = (cells + np.uint32(1 << 16)).view(np.float32).astype(np.float64)
+    # Nothing is assumed inside of the cells of zero, and within a cell larger values come later.
+    low, high = (
+        np.where(near == 0, 0.0, end) for end in (np.minimum(near, far), np.maximum(near, far))
+    )
+    return np.sort(np.repeat(low, count) + np.repeat(high - low, count) * inside)
 
 
 def quantile(values: np.ndarray, q: np.ndarray | float) -> np.ndarray:
