@@ -787,6 +787,17 @@ def test_the_largest_and_the_median_through_depth(full: Known, view: str) -> Non
     assert list(default) == ["top1", "top2", "top3", "median"]
 
 
+def test_the_largest_are_those_of_the_rest_by_default(full: Known) -> None:
+    stream = full.profile.stream
+    for ask in (
+        analysis.largest_by_channel,
+        largest.largest_over_median,
+        analysis.magnitudes,
+        analysis.standing_out,
+    ):
+        assert ask(stream).equals(ask(stream, "rest"))
+
+
 # Views
 
 

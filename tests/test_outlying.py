@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pandas as pd
@@ -364,6 +364,19 @@ def test_thresholds_are_parameters_of_the_run() -> None:
             hs.from_states({"embed": x}, outlier_rms=wrong)
 
 
+def test_of_one_token_a_channel_is_an_outlier_in_all() -> None:
+    x = np.random.default_rng(0).normal(size=(1, 5, 40)).astype(np.float32)
+    x[0, 0, 6] = -300
+    table = hs.from_states({"block.0.resid_post": x}).outliers("first").channels
+    assert table.loc[6, ["token_share", "site_share", "largest"]].tolist() == [1, 1, -300]
+    assert table.index.tolist() == [6]
+
+
+def test_outliers_are_not_changed_by_accident(full: Known) -> None:
+    with pytest.raises(FrozenInstanceError):
+        full.profile.outliers().notes = ()
+
+
 def test_without_its_counts_the_rule_says_what_is_missing(full: Known) -> None:
     tree = full.profile.dataset.copy()
     moments = tree["residual/moments"].to_dataset().drop_vars("over_rms")
@@ -386,10 +399,10 @@ def test_without_its_counts_the_rule_says_what_is_missing(full: Known) -> None:
 # Words
 
 
-def words_of(found: analysis.Outliers, *rows: tuple, most: int = 3) -> str:
+def words_of(found: analysis.Outliers, *rows: tuple, **options: int) -> str:
     names = ["channel", "sites", "blocks", "values", "cut", "value", "site", "piece", "position"]
     table = pd.DataFrame(rows, columns=names).set_index("channel")
-    return analysis.massive_words(replace(found, massive_channels=table), most)
+    return analysis.massive_words(replace(found, massive_channels=table), **options)
 
 
 def test_massive_activations_in_words(full: Known) -> None:
