@@ -40,6 +40,7 @@ from hiddenscope.analysis import (
     views,
 )
 from hiddenscope.errors import InputError, ProfileError, SiteError, ViewError
+from hiddenscope.profiles import Profile
 from hiddenscope.strata import RECORDED
 
 if TYPE_CHECKING:
@@ -135,14 +136,14 @@ def test_a_constant_channel_has_no_shape(full: Known) -> None:
 
 
 def test_one_value_has_a_mean_and_nothing_else() -> None:
-    x = np.array([[2.0], [np.nan]], np.float32)
+    x = np.array([[0.5], [np.nan]], np.float32)
     p = from_arrays(embed=x, block_0=x)
     row = p.moments().loc["embed"]
-    assert row["mean"] == row["min"] == row["max"] == 2
+    assert row["mean"] == row["min"] == row["max"] == 0.5
     assert row[["std", "skewness", "excess_kurtosis"]].isna().all()
     assert p.covariance().isnull().all()
     assert p.positions()["std"].isnull().all()
-    assert p.positions()["mean"][0, 0] == 2
+    assert p.positions()["mean"][0, 0] == p.positions()["absmax"][0, 0] == 0.5
 
 
 def test_two_values_have_a_deviation_and_a_covariance() -> None:
@@ -365,6 +366,14 @@ def test_what_the_compact_form_has_forgotten_is_named() -> None:
             ask(without=[held.loud[1], lost, 39])
 
 
+def test_co_moments_that_do_not_say_their_form_are_whole(full: Known) -> None:
+    tree = full.profile.dataset.copy()
+    cross = tree["residual/cross"].to_dataset()
+    del cross.attrs["compact"]
+    tree["residual/cross"] = xr.DataTree(cross)
+    xr.testing.assert_identical(Profile(tree).r2("channel"), full.profile.r2("channel"))
+
+
 def test_an_unknown_kind_of_r2_is_refused(full: Known) -> None:
     with pytest.raises(InputError, match="R² 'all': choose one of pooled, within, channel"):
         full.profile.r2("all")
@@ -528,8 +537,10 @@ def test_a_histogram_counts_what_numpy_counts(full: Known, view: str, bins: int)
 def test_a_histogram_keeps_to_the_range_that_is_asked_for(
     full: Known, low: float, high: float
 ) -> None:
-    found = full.profile.histogram(31, (low, high), "all")
-    assert_histogram(found, full, "all", list(SITES), bin_edges(low, high, 31, whole_cells=False))
+    for bins in (1, 31):
+        found = full.profile.histogram(bins, (low, high), "all")
+        edges = bin_edges(low, high, bins, whole_cells=False)
+        assert_histogram(found, full, "all", list(SITES), edges)
 
 
 @pytest.mark.parametrize(

@@ -64,10 +64,20 @@ def few_and_many() -> Case:
     return Case(p, "rest", finite, {site: x.ravel() for site, x in finite.items()})
 
 
+@cache
+def two() -> Case:
+    """Two values a site."""
+    states = {"embed": np.float32([[1], [4]]), "block_0": np.float32([[-2], [3]])}
+    p = from_arrays(**states)
+    finite = {site: x.astype(np.float64) for site, x in zip(p.sites, states.values(), strict=True)}
+    return Case(p, "rest", finite, {site: x.ravel() for site, x in finite.items()})
+
+
 CASES = {
     **{view: lambda view=view: of_known(view) for view in VIEWS},
     "many": many,
     "few and many": few_and_many,
+    "two": two,
 }
 each_case = pytest.mark.parametrize("case", CASES)
 

@@ -450,6 +450,10 @@ def test_outlier_channels_in_words(full: Known) -> None:
     assert analysis.channel_words(replace(found, _channels=many)) == (
         f"9 outlier channels: {eight} {rule}"
     )
+    noted = replace(found, notes=("first", "last"), _channels=None)
+    assert analysis.channel_words(noted) == "last"
+    with pytest.raises(ProfileError, match="last"):
+        _ = noted.channels
     one = replace(found, _channels=found.channels.iloc[:1].assign(point="mlp_act", rule="over"))
     assert analysis.channel_words(one) == (
         "1 outlier channel: 25 at mlp_act (|a| ≥ 5 for 10% of tokens at 50% of blocks)"
