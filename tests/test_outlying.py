@@ -1,141 +1,187 @@
-"""Massive activations, outlier channels and loud channels against direct counts in NumPy."""
+"""Massive activations and outlier channels against direct counts in NumPy, and their words."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import xarray as xr
+from known import BLOCKS, SITES, THRESHOLDS, VIEWS, Known, from_arrays, known, quantile
 
 import hiddenscope as hs
-from benchmarks.exactness import direct
 from hiddenscope import analysis
-from hiddenscope.errors import InputError
+from hiddenscope.analysis import outlying
+from hiddenscope.errors import InputError, ProfileError
+from hiddenscope.profiles import Profile
 from hiddenscope.stats import find_massive
 
-if TYPE_CHECKING:
-    from hiddenscope import Profile
-    from hiddenscope.models import LoadedModel
+COLUMNS = [
+    "sites",
+    "site_share",
+    "token_share",
+    "first_block",
+    "last_block",
+    "largest",
+    "variance",
+    "point",
+    "rule",
+]
 
-CHANNELS, TOKENS = 48, 400
-
-
-def outlier_channels(states: dict[str, np.ndarray]) -> dict[int, float]:
-    """Count by the rule relative to the root mean square: channel → largest share of tokens."""
-    shares = []
-    for site, values in states.items():
-        if site.endswith(".resid_post"):
-            x = values.astype(np.float64)
-            rms = np.sqrt((x**2).mean(1, keepdims=True))
-            shares.append(((np.abs(x) >= 6 * rms) & (rms > 0)).mean(0))
-    often = np.stack(shares) >= 0.06
-    found = np.flatnonzero(often.mean(0) >= 0.25)
-    return {int(c): float(np.stack(shares)[:, c].max()) for c in found}
-
-
-def massive_values(
-    states: dict[str, np.ndarray], shown: np.ndarray | slice = slice(None)
-) -> list[tuple[str, int, float]]:
-    """List the values over 100 and over 1,000 medians of their site, largest first.
-
-    The median is over all tokens, also where only some are shown.
-    """
-    found = []
-    for site, values in states.items():
-        median = np.median(np.abs(values.astype(np.float64)))
-        size = np.abs(values[shown].astype(np.float64))
-        for token, channel in zip(*np.nonzero((size > 100) & (size > 1000 * median)), strict=True):
-            found.append((site, int(channel), float(values[shown][token, channel])))
-    return sorted(found, key=lambda row: -abs(row[2]))
-
-
-def check(p: Profile, states: dict[str, np.ndarray], view: str) -> None:
-    """Compare a profile's outliers with what is counted in the states of the view."""
-    found = p.outliers(view)
-    expected = outlier_channels(states)
-    assert set(found.channels.index) == set(expected)
-    for channel, share in expected.items():
-        assert found.channels.loc[channel, "token_share"] == pytest.approx(share, abs=1e-12)
+each_view = pytest.mark.parametrize("view", VIEWS)
 
 
 @pytest.fixture(scope="module")
-def synthetic() -> dict[str, np.ndarray]:
-    """Four blocks and embeddings, ``[token, channel]``, with planted outliers.
-
-    Channel 5 stands out at every block for a tenth of the tokens, 6 for a tenth at block 0
-    only, 7 for 3 %; 9 holds massive values, of which two are in one token.
-    """
-    rng = np.random.default_rng(3)
-    sites = ["embed", *(f"block.{i}.resid_post" for i in range(5))]
-    states = {s: rng.normal(size=(TOKENS, CHANNELS)).astype(np.float32) for s in sites}
-    for i, site in enumerate(sites):
-        x = states[site]
-        x *= 0.1 * (i + 1)
-        x[::10, 5] = 20 * 0.1 * (i + 1)
-        x[::30, 7] = 20 * 0.1 * (i + 1)
-        x[17] = 0
-    states["block.0.resid_post"][5::10, 6] = -20
-    states["block.1.resid_post"][[3, 50], 9] = -3e4
-    states["block.2.resid_post"][3, [9, 11]] = 5e4, 4e4
-    return states
+def full() -> Known:
+    return known()
 
 
-def profile_of(states: dict[str, np.ndarray]) -> Profile:
-    return hs.from_states({s: x[None] for s, x in states.items()}, causal=False)
+def with_thresholds(p: Profile, **changed: float) -> Profile:
+    """Return a profile whose manifest says that it was made with other thresholds."""
+    tree = p.dataset.copy()
+    manifest = json.loads(tree.attrs["manifest"])
+    manifest["thresholds"] |= changed
+    tree.attrs = tree.attrs | {"manifest": json.dumps(manifest)}
+    return Profile(tree)
 
 
-def test_outlier_channels_are_those_of_a_direct_count(synthetic: dict[str, np.ndarray]) -> None:
-    p = profile_of(synthetic)
-    check(p, synthetic, "all")
-    table = p.outliers("all").channels
-    assert table.index.tolist() == [5]
-    assert table.loc[5, ["point", "rule", "sites"]].tolist() == ["resid_post", "over_rms", 5]
-    assert "1 outlier channel: 5 (|a| ≥ 6 × the root mean square" in analysis.channel_words(
-        p.outliers("all")
+def test_the_thresholds_are_those_of_the_papers() -> None:
+    assert analysis.THRESHOLDS == {
+        "massive": 100,
+        "massive_ratio": 1000,
+        "outlier": 6,
+        "outlier_rms": 6,
+        "outlier_site_share": 0.25,
+        "outlier_token_share": 0.06,
+    }
+    x = np.random.default_rng(0).normal(size=(1, 9, 40)).astype(np.float32)
+    p = hs.from_states({"embed": x}, massive=7)
+    assert p.outliers().thresholds == analysis.THRESHOLDS | {"massive": 7}
+    # A manifest that says nothing means the papers' own.
+    tree = p.dataset.copy()
+    tree.attrs = tree.attrs | {"manifest": "{}"}
+    assert Profile(tree).outliers().thresholds == analysis.THRESHOLDS
+
+
+# Massive activations
+
+
+def massive_in(p: Profile, medians: dict[str, float], view: str, limits: dict[str, float]) -> list:
+    """The extremes, largest first, over both limits; the median is over all tokens."""
+    extremes = p.extremes(view)
+    rows = []
+    for _, row in extremes.iterrows():
+        size = abs(float(row["value"]))
+        if size > limits["massive"] and size > limits["massive_ratio"] * medians[row["site"]]:
+            rows.append({**row, "site_median": medians[row["site"]]})
+    return rows
+
+
+@each_view
+def test_massive_activations_are_extremes_over_both_limits(full: Known, view: str) -> None:
+    medians = {s: quantile(np.abs(full.values(s, "all")), 0.5).item() for s in SITES}
+    rows = massive_in(full.profile, medians, view, THRESHOLDS)
+    columns = list(full.profile.extremes(view))
+    columns.insert(columns.index("median") + 1, "site_median")
+    found = full.profile.outliers(view).massive
+    expected = pd.DataFrame(rows, columns=columns)
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-12)
+    assert found.index.tolist() == list(range(len(rows)))
+    # All that are there, but no more than eight of one channel.
+    for site in BLOCKS:
+        states = full.every(site, view)
+        over = np.isfinite(states) & (np.abs(states) > max(50, 200 * medians[site]))
+        listed = found[found["site"] == site].groupby("channel").size()
+        assert listed.to_dict() == {c: min(n, 8) for c, n in enumerate(over.sum(0)) if n}
+
+
+def test_a_value_at_the_limit_is_not_massive(full: Known) -> None:
+    stream = full.profile.stream
+    keys = ["site", "channel", "document", "window", "position"]
+
+    def listed(magnitude: float, ratio: float) -> list[tuple]:
+        limits = {"massive": magnitude, "massive_ratio": ratio}
+        return list(outlying.massive(stream, "all", limits)[keys].itertuples(index=False))
+
+    table = outlying.massive(stream, "all", {"massive": 50.0, "massive_ratio": 1.0})
+    exact = 0
+    for number, row in enumerate(table[keys].head(6).itertuples(index=False)):
+        size, median = abs(float(table["value"][number])), float(table["site_median"][number])
+        assert row not in listed(size, 1.0)
+        assert row in listed(np.nextafter(size, 0), 1.0)
+        ratio = size / median
+        assert row in listed(50.0, np.nextafter(np.nextafter(ratio, 0), 0))
+        if ratio * median == size:
+            exact += 1
+            assert row not in listed(50.0, ratio)
+    assert exact
+
+
+def by_channel(table: pd.DataFrame) -> pd.DataFrame:
+    blocks = table["site"].str.extract(r"block\.(\d+)\.")[0].astype(float)
+    rows = {}
+    for channel in dict.fromkeys(table["channel"]):
+        part = table[table["channel"] == channel]
+        own = sorted({int(b) for b in blocks[part.index].dropna()})
+        rows[channel] = {
+            "sites": part["site"].nunique(),
+            "blocks": {(0, 2): "0, 2", (0, 1, 2): "0–2", (1, 2): "1–2"}.get(
+                tuple(own), "".join(map(str, own))
+            ),
+            "values": part["site"].value_counts().max(),
+            "cut": part.value_counts(["site", "stratum"]).max() >= 8,
+            **part.iloc[0][["value", "site", "piece", "position"]],
+        }
+    columns = ["sites", "blocks", "values", "cut", "value", "site", "piece", "position"]
+    index = pd.Index(rows, name="channel")
+    return pd.DataFrame(list(rows.values()), index=index, columns=columns)
+
+
+@each_view
+def test_massive_activations_by_channel(full: Known, view: str) -> None:
+    found = full.profile.outliers(view)
+    pd.testing.assert_frame_equal(
+        found.massive_channels, by_channel(found.massive), check_dtype=False, check_index_type=False
     )
+    cut = {c: bool(row["cut"]) for c, row in found.massive_channels.iterrows()}
+    assert cut == {"rest": {12: False, 7: True}, "first": {30: False}}.get(view, cut)
 
 
-def test_a_massive_value_is_held_against_the_median_of_its_site(
-    synthetic: dict[str, np.ndarray],
-) -> None:
-    p = profile_of(synthetic)
-    expected = massive_values(synthetic)
-    assert len(expected) == 4
-    found = p.outliers("all").massive
-    rows = zip(found["site"], found["channel"], found["value"], strict=True)
-    assert list(rows) == expected
-    for site, median in zip(found["site"], found["site_median"], strict=True):
-        exact = np.median(np.abs(synthetic[site].astype(np.float64)))
-        assert median == pytest.approx(exact, rel=2**-7)
-    # The token's own median is another number, and larger where it is loud all over.
-    assert (found["median"] != found["site_median"]).all()
-    by_channel = p.outliers("all").massive_channels
-    assert by_channel.index.tolist() == [9, 11]
-    assert by_channel.loc[9, ["sites", "blocks", "values"]].tolist() == [2, "1–2", 2]
-    assert not by_channel["cut"].any()
+def massive_rows(*rows: tuple[str, str, int]) -> pd.DataFrame:
+    """Massive values by (site, stratum, channel), largest first."""
+    table = pd.DataFrame(rows, columns=["site", "stratum", "channel"])
+    sizes = 1000.0 - np.arange(len(rows))
+    return table.assign(value=sizes, piece="a", position=np.arange(len(rows)))
 
 
-def test_the_view_chooses_what_is_listed_and_not_what_is_massive() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(30, 40, 16)).astype(np.float32)
-    # The first tokens are loud all over: their own median is massive too.
-    x[:, 0] = 300
-    x[:, 0, 3] = 5e4
-    x[2, 7, 3] = 4e4
-    p = hs.from_states({f"block.{i}.resid_post": x for i in range(3)})
-    for view, count in (("first", 30), ("rest", 1)):
-        found = p.outliers(view)
-        assert found.massive_channels.index.tolist() == [3]
-        row = found.massive_channels.loc[3]
-        assert row["blocks"] == "0–2"
-        # Of a channel no more than eight values are kept for each site.
-        assert (row["values"], row["cut"]) == (min(count, 8), count > 8)
-    words = analysis.massive_words(p.outliers("first"))
-    assert "channel 3 in blocks 0–2, at least 8 values at a site, up to 50,000" in words
-    assert "no massive activations" in analysis.massive_words(
-        profile_of({"embed": x[3, 1:]}).outliers()
-    )
+def test_values_of_a_channel_are_counted_by_site_and_cut_by_stratum() -> None:
+    block, other = "block.4.resid_post", "block.5.resid_post"
+    rows = [(block, "regular", 3)] * 7 + [(block, "first", 3)] * 4 + [(other, "first", 3)] * 2
+    for more, cut in (([], False), ([(block, "regular", 3)], True)):
+        table = outlying._by_channel(massive_rows(*rows, *more, ("embed", "first", 9)))
+        assert table.loc[3, ["sites", "values", "cut"]].tolist() == [2, 11 + len(more), cut]
+        assert table.loc[9, ["sites", "blocks", "values", "cut"]].tolist() == [1, "", 1, False]
+        assert table["blocks"].tolist() == ["4–5", ""]
+    empty = outlying._by_channel(massive_rows())
+    assert empty.empty
+    assert empty.index.name == "channel"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ([], ""),
+        ([5], "5"),
+        ([0, 1], "0–1"),
+        ([2, 11, 12, 13, 20], "2, 11–13, 20"),
+        ([0, 2, 4, 5], "0, 2, 4–5"),
+    ],
+)
+def test_blocks_are_written_as_ranges(numbers: list[int], words: str) -> None:
+    assert outlying._ranges(numbers) == words
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -154,30 +200,141 @@ def test_massive_tokens_of_a_batch_are_those_of_a_direct_count(dtype: torch.dtyp
     assert not find_massive(x, 1e6, 1000).any()
 
 
-def test_both_rules_on_the_demo(demo: LoadedModel) -> None:
-    options = {"window": 256, "batch_tokens": 2048, "max_tokens": 4000}
-    p = hs.profile("demo", "sample:mixed", **options)
-    states, strata = direct(demo, "sample:mixed", **options)
-    rest = {site: x[strata >= 2] for site, x in states.items()}
-    check(p, rest, "rest")
-    assert 104 in p.outliers().channels.index
-    assert p.outliers("all").massive.empty == (massive_values(states) == [])
+# Outlier channels
 
 
-def test_points_that_linear_layers_read_keep_to_the_fixed_magnitude(demo: LoadedModel) -> None:
-    sites = "block.*.resid_post,block.*.mlp_norm,block.*.attn_out"
-    p = hs.profile("demo", "sample:mixed", sites=sites, max_tokens=500)
-    table = p.outliers().channels
-    rules = dict(zip(table["point"], table["rule"], strict=True))
-    assert rules["mlp_norm"] == "over"
-    assert rules["resid_post"] == "over_rms"
-    assert "attn_out" not in rules
-    part = table[table["point"] == "mlp_norm"]
-    over = np.array(
-        [p.channels(f"block.{i}.mlp_norm").eval("over / tokens").to_numpy() for i in range(12)]
+def outlier_channels(
+    p: Profile, states: dict[str, np.ndarray], over: dict[str, np.ndarray], limits: dict[str, float]
+) -> pd.DataFrame:
+    """Channels over the limit for enough of the tokens at enough of the sites of one point."""
+    sites = list(over)
+    shares = np.stack([x.mean(0) if len(x) else np.zeros(x.shape[1]) for x in over.values()])
+    meets = (shares >= limits["outlier_token_share"]) & (shares > 0)
+    rows = {}
+    for channel in range(shares.shape[1]):
+        own = np.flatnonzero(meets[:, channel])
+        if not len(own) or len(own) / len(sites) < limits["outlier_site_share"]:
+            continue
+        numbers = [int(sites[i].split(".")[1]) if "." in sites[i] else -1 for i in own]
+        values = np.concatenate([states[site][:, channel] for site in sites])
+        # Of two as large the positive one.
+        largest = max(values, key=lambda v: (abs(v), v))
+        rows[channel] = {
+            "sites": len(own),
+            "site_share": len(own) / len(sites),
+            "token_share": shares[:, channel].max(),
+            "first_block": min(numbers),
+            "last_block": max(numbers),
+            "largest": largest,
+            "variance": p.loudest(k=None).loc[channel, "variance"],
+        }
+    index = pd.Index(rows, name="channel", dtype=int)
+    return pd.DataFrame(list(rows.values()), index=index, columns=COLUMNS[:7])
+
+
+def beyond(states: np.ndarray, limits: dict[str, float], rule: str) -> np.ndarray:
+    size = np.abs(states)
+    if rule == "over":
+        return size >= limits["outlier"]
+    return (size >= limits["outlier_rms"] * np.sqrt((states**2).mean(1, keepdims=True))) & (
+        size > 0
     )
-    expected = np.flatnonzero((over >= 0.06).mean(0) >= 0.25)
-    assert sorted(part.index) == expected.tolist()
+
+
+@each_view
+def test_outlier_channels_are_those_of_a_direct_count(full: Known, view: str) -> None:
+    states = {site: full.finite(site, view) for site in BLOCKS}
+    over = {site: beyond(x, THRESHOLDS, "over_rms") for site, x in states.items()}
+    expected = outlier_channels(full.profile, states, over, THRESHOLDS)
+    variance = full.profile.loudest(view)["variance"].reindex(expected.index)
+    expected = expected.assign(variance=variance, point="resid_post", rule="over_rms")
+    expected = expected.sort_values("variance", ascending=False, kind="stable")
+    found = full.profile.outliers(view)
+    pd.testing.assert_frame_equal(found.channels, expected, check_dtype=False, rtol=1e-12)
+    assert list(found.channels) == COLUMNS
+    assert found.notes == ()
+    assert found.thresholds == THRESHOLDS
+    assert full.profile.outliers().channels.equals(full.profile.outliers("rest").channels)
+
+
+def planted() -> dict[str, np.ndarray]:
+    """Two blocks and the embeddings, 50 tokens; what stands out is planted by channel.
+
+    4 and 5 do so in just 6 % of the tokens, 5 at one block; 6 in fewer; 8 in all tokens of one
+    block, 9 nowhere but in the embeddings; 10 has two as large of either sign.
+    """
+    rng = np.random.default_rng(3)
+    sites = ("embed", *(f"block.{i}.{p}" for i in range(2) for p in ("mlp_norm", "resid_post")))
+    states = {s: (0.1 * rng.normal(size=(50, 40))).astype(np.float32) for s in sites}
+    for number in range(2):
+        for point in ("mlp_norm", "resid_post"):
+            x = states[f"block.{number}.{point}"]
+            x[10:13, 4] = 7
+            x[20:22, 6] = 7 + number
+            x[30:33, 10] = 8, -8, 7
+        states["block.1.mlp_norm"][23:26, 5] = 9
+        states["block.0.resid_post"][35:45, 8] = -7
+    states["embed"][:, 9] += 30
+    return states
+
+
+def test_each_point_has_its_rule_and_its_blocks() -> None:
+    states = planted()
+    p = hs.from_states({s: x[None] for s, x in states.items()}, causal=False)
+    limits = analysis.THRESHOLDS
+    tables = []
+    for point, rule in (("resid_post", "over_rms"), ("mlp_norm", "over")):
+        own = {s: x.astype(np.float64) for s, x in states.items() if s.endswith(point)}
+        over = {site: beyond(x, limits, rule) for site, x in own.items()}
+        table = outlier_channels(p, own, over, limits)
+        tables.append(table.assign(point=point, rule=rule))
+    expected = pd.concat(tables).sort_values("variance", ascending=False, kind="stable")
+    found = p.outliers().channels
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+    inner = found[found["point"] == "mlp_norm"]
+    assert sorted(inner.index) == [4, 5, 10]
+    assert inner.loc[5, ["sites", "first_block", "last_block"]].tolist() == [1, 1, 1]
+    assert inner.loc[4, "token_share"] == 0.06
+    assert inner.loc[10, "largest"] == 8
+    assert found[found["point"] == "resid_post"].loc[8, "largest"] == -7
+    words = analysis.channel_words(p.outliers())
+    assert words.startswith(f"{len(found)} outlier channels: ")
+    assert ": 10, 8, 4 (|a| ≥ 6 × the root mean square of its hidden state for 6% of t" in words
+    assert "10, 4, 5 at mlp_norm (|a| ≥ 6 for 6% of tokens at 25% of blocks)" in words
+
+
+def test_the_rules_are_those_of_what_linear_layers_read() -> None:
+    over = {"attn_norm", "attn_mix", "cross_norm", "cross_mix", "mlp_norm", "mlp_act"}
+    rms = {"resid_post", "resid_mid"}
+    assert dict.fromkeys(over, "over") | dict.fromkeys(rms, "over_rms") == outlying.RULES
+    assert outlying.KEPT_OF_A_CHANNEL == 8
+
+
+def test_without_a_point_that_has_a_rule_all_sites_count_together() -> None:
+    x = planted()["embed"]
+    p = from_arrays(embed=x, final_norm=np.ones_like(x))
+    table = p.outliers().channels
+    assert table.index.tolist() == [9]
+    row = table.loc[9]
+    assert row[["sites", "site_share", "point", "rule"]].tolist() == [1, 0.5, "", "over_rms"]
+    assert row[["first_block", "last_block"]].tolist() == [-1, -1]
+    assert analysis.channel_words(p.outliers()).startswith("1 outlier channel: 9 (|a| ≥ 6 × the r")
+
+
+def test_shares_at_the_limit_count_and_none_is_too_little() -> None:
+    p = hs.from_states({s: x[None] for s, x in planted().items()}, causal=False)
+
+    def channels(**limits: float) -> list[int]:
+        table = with_thresholds(p, **limits).outliers().channels
+        return sorted(table.index[table["point"] == "mlp_norm"])
+
+    assert channels() == [4, 5, 10]
+    assert channels(outlier_site_share=0.5) == [4, 5, 10]
+    assert channels(outlier_site_share=0.51) == [4, 10]
+    assert channels(outlier_token_share=0.0601) == []
+    assert channels(outlier_token_share=0.04) == [4, 5, 6, 10]
+    # Without a limit a channel must still be over it once, somewhere.
+    assert channels(outlier_token_share=0, outlier_site_share=0) == [4, 5, 6, 10]
 
 
 def test_with_few_channels_the_rule_says_that_it_cannot_speak() -> None:
@@ -207,35 +364,97 @@ def test_thresholds_are_parameters_of_the_run() -> None:
             hs.from_states({"embed": x}, outlier_rms=wrong)
 
 
-def test_loud_channels_by_variance_by_offset_and_by_both() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(1, 300, 6)).astype(np.float32)
-    x[..., 2] *= 5
-    x[..., 4] += 30
-    p = hs.from_states({"embed": x, "block.0.resid_post": x}, causal=False)
-    y = x[0].astype(np.float64)
-    m2 = ((y - y.mean(0)) ** 2).sum(0)
-    apart = len(y) * (y.mean(0) - y.mean()) ** 2
-    table = p.loudest()
-    assert table.index[0] == 2
-    table = table.sort_index()
-    np.testing.assert_allclose(table["variance"], m2 / m2.sum())
-    np.testing.assert_allclose(table["offset"], apart / (m2 + apart).sum())
-    np.testing.assert_allclose(table["pooled"], (m2 + apart) / (m2 + apart).sum())
-    assert p.loudest(by="offset").index[0] == p.loudest(by="pooled").index[0] == 4
-    assert p.loudest(k=2).index.tolist() == p.loudest().index[:2].tolist()
-    with pytest.raises(InputError, match="variance, offset, pooled"):
-        p.loudest(by="loudness")
+def test_of_one_token_a_channel_is_an_outlier_in_all() -> None:
+    x = np.random.default_rng(0).normal(size=(1, 5, 40)).astype(np.float32)
+    x[0, 0, 6] = -300
+    table = hs.from_states({"block.0.resid_post": x}).outliers("first").channels
+    assert table.loc[6, ["token_share", "site_share", "largest"]].tolist() == [1, 1, -300]
+    assert table.index.tolist() == [6]
 
 
-def test_channels_that_stand_out_do_so_at_a_site_of_the_panel() -> None:
-    x = np.random.default_rng(0).normal(size=(1, 300, 12)).astype(np.float32)
-    y = 50 * x
-    x[0, 3, 5] = -40
-    y[0, 9, 7] = 4000
-    p = hs.from_states({"embed": x, "block.0.resid_post": y}, causal=False)
-    largest = {s: np.abs(v[0].astype(np.float64)).max(0) for s, v in {"a": x, "b": y}.items()}
-    found = analysis.standing_out(p.stream)
-    assert found.index.tolist() == [7, 5]
-    assert found[7] == pytest.approx(largest["b"][7] / np.median(largest["b"]))
-    assert analysis.standing_out(p.stream, sites=["embed"]).index.tolist() == [5]
+def test_outliers_are_not_changed_by_accident(full: Known) -> None:
+    with pytest.raises(FrozenInstanceError):
+        full.profile.outliers().notes = ()
+
+
+def test_without_its_counts_the_rule_says_what_is_missing(full: Known) -> None:
+    tree = full.profile.dataset.copy()
+    moments = tree["residual/moments"].to_dataset().drop_vars("over_rms")
+    tree["residual/moments"] = xr.DataTree(moments)
+    p = Profile(tree)
+    found = p.outliers("all")
+    assert len(found.notes) == 1
+    schema = tree.attrs["schema_version"]
+    assert found.notes[0].startswith(f"this profile is of schema {schema} and lacks 'over_rms'")
+    with pytest.raises(ProfileError, match="measure again with `hiddenscope profile`"):
+        _ = found.channels
+    assert analysis.channel_words(found) == found.notes[0]
+    # What the other rule finds is there.
+    pd.testing.assert_frame_equal(found.massive, full.profile.outliers("all").massive)
+    columns = list(full.profile.channels("embed"))
+    columns.remove("over_rms")
+    assert list(p.channels("embed")) == columns
+
+
+# Words
+
+
+def words_of(found: analysis.Outliers, *rows: tuple, **options: int) -> str:
+    names = ["channel", "sites", "blocks", "values", "cut", "value", "site", "piece", "position"]
+    table = pd.DataFrame(rows, columns=names).set_index("channel")
+    return analysis.massive_words(replace(found, massive_channels=table), **options)
+
+
+def test_massive_activations_in_words(full: Known) -> None:
+    p, rule = full.profile, "(over 50 and 200 × the median magnitude of the site)"
+    piece = p.outliers().massive_channels.loc[12, "piece"]
+    assert analysis.massive_words(p.outliers()) == (
+        f"massive activations {rule}: channel 12 in block 1, 3 values at a site, up to −700 at "
+        f"{piece!r}; channel 7 in blocks 0, 2, at least 8 values at a site, up to 370 at "
+        f"{p.outliers().massive_channels.loc[7, 'piece']!r}"
+    )
+    assert analysis.massive_words(p.outliers("special")) == f"no massive activations {rule}"
+    rows = [
+        (3, 1, "", 1, False, 12345.6, "final_norm", "", 0),
+        (4, 2, "1–2", 2, True, -70.0, "block.1.resid_post", "a\n", 0),
+        (5, 1, "12", 2, False, 60.0, "block.12.resid_post", "b", 0),
+        (6, 1, "3", 1, False, 60.0, "block.3.resid_post", "c", 0),
+    ]
+    spoken = [
+        "channel 3 in final norm, 1 value at a site, up to 12,346",
+        "channel 4 in blocks 1–2, at least 2 values at a site, up to −70 at 'a\\n'",
+        "channel 5 in block 12, 2 values at a site, up to 60 at 'b'",
+        "channel 6 in block 3, 1 value at a site, up to 60 at 'c'",
+    ]
+    head = f"massive activations {rule}: "
+    found = p.outliers()
+    assert words_of(found, *rows[:3]) == head + "; ".join(spoken[:3])
+    assert words_of(found, *rows) == head + "; ".join(spoken[:3]) + "; and 1 more channels"
+    assert words_of(found, *rows, most=2) == head + "; ".join(spoken[:2]) + "; and 2 more channels"
+    ratio = replace(found, thresholds=THRESHOLDS | {"massive_ratio": 1000.0})
+    assert "over 50 and 1,000 × the median" in words_of(ratio)
+
+
+def test_outlier_channels_in_words(full: Known) -> None:
+    found = full.profile.outliers()
+    often = "of its hidden state for 10% of tokens at 50% of blocks)"
+    rule = f"(|a| ≥ 3 × the root mean square {often}"
+    assert analysis.channel_words(found) == f"3 outlier channels: 25, 23, 15 {rule}"
+    assert analysis.channel_words(found, 2) == f"3 outlier channels: 25, 23 and 1 more {rule}"
+    assert analysis.channel_words(found, 3) == analysis.channel_words(found)
+    assert analysis.channel_words(replace(found, _channels=found.channels.iloc[:0])) == (
+        f"no outlier channels {rule}"
+    )
+    many = pd.concat([found.channels] * 3)
+    eight = "25, 23, 15, 25, 23, 15, 25, 23 and 1 more"
+    assert analysis.channel_words(replace(found, _channels=many)) == (
+        f"9 outlier channels: {eight} {rule}"
+    )
+    noted = replace(found, notes=("first", "last"), _channels=None)
+    assert analysis.channel_words(noted) == "last"
+    with pytest.raises(ProfileError, match="last"):
+        _ = noted.channels
+    one = replace(found, _channels=found.channels.iloc[:1].assign(point="mlp_act", rule="over"))
+    assert analysis.channel_words(one) == (
+        "1 outlier channel: 25 at mlp_act (|a| ≥ 5 for 10% of tokens at 50% of blocks)"
+    )

@@ -21,11 +21,8 @@ from matplotlib.text import Text
 import hiddenscope as hs
 from hiddenscope.errors import (
     FigureError,
-    InputError,
     OutputError,
     ProfileError,
-    SiteError,
-    ViewError,
 )
 from hiddenscope.profiles.files import clean
 
@@ -245,57 +242,9 @@ class TestNumbers:
         assert demo_profile.tokens["first"] == demo_profile.manifest["corpus"]["windows"]
         assert "first tokens left out" in demo_profile.caption()
 
-    def test_a_histogram_counts_every_value_once(self, demo_profile: Profile) -> None:
-        h = demo_profile.histogram(bins=40, view="all")
-        tokens = sum(demo_profile.tokens.values())
-        assert (h.sum("bin") == tokens * 128).all()
-
-    def test_r2_without_channels_is_that_of_the_others(self) -> None:
-        rng = np.random.default_rng(0)
-        x = rng.normal(size=(2, 50, 6)).astype(np.float32)
-        y = (x + rng.normal(size=x.shape)).astype(np.float32)
-        x[..., 2] *= 100
-        p = hs.from_states({"embed": x, "block.0.resid_post": y}, causal=False)
-        kept = [0, 1, 3, 4, 5]
-        expected = np.corrcoef(x[..., kept].ravel(), y[..., kept].ravel())[0, 1] ** 2
-        assert float(p.r2(without=[2])[0, 1]) == pytest.approx(expected, abs=1e-12)
-        by_channel = p.r2("channel")
-        for c in range(6):
-            expected = np.corrcoef(x[..., c].ravel(), y[..., c].ravel())[0, 1] ** 2
-            found = by_channel.isel(channel=c).sel(site_a="embed", site_b="block.0.resid_post")
-            assert float(found) == pytest.approx(expected, abs=1e-12)
-
-    def test_outliers_follow_both_criteria(self) -> None:
-        rng = np.random.default_rng(1)
-        x = rng.normal(size=(1, 200, 80)).astype(np.float32) * 0.1
-        x[0, :, 5] += 8
-        x[0, 40, 3] = 500
-        sites = {f"block.{i}.resid_post": x for i in range(4)}
-        found = hs.from_states(sites, causal=False).outliers()
-        assert found.channels.index.tolist() == [5]
-        assert len(found.massive) == 4
-        assert set(found.massive["channel"]) == {3}
-
-    @pytest.mark.parametrize(
-        ("ask", "error"),
-        [
-            (lambda p: p.moments("nobody"), ViewError),
-            (lambda p: p.channels("block.99.resid_post"), SiteError),
-            (lambda p: p.quantiles(1.5), hs.HiddenscopeError),
-            (lambda p: p.histogram(bins=0), hs.HiddenscopeError),
-            (lambda p: p.histogram(range=(1, -1)), hs.HiddenscopeError),
-            (lambda p: p.r2("nonsense"), hs.HiddenscopeError),
-            (lambda p: p.r2(without=[9999]), hs.HiddenscopeError),
-            (lambda p: p.norms("l7"), hs.HiddenscopeError),
-            (lambda p: p.plot.nonsense, AttributeError),
-            (lambda p: p.norms(q=[2]), InputError),
-        ],
-    )
-    def test_what_cannot_be_answered_is_refused(
-        self, demo_profile: Profile, ask: Callable[[Profile], object], error: type[Exception]
-    ) -> None:
-        with pytest.raises(error):
-            ask(demo_profile)
+    def test_a_figure_that_there_is_not_is_named(self, demo_profile: Profile) -> None:
+        with pytest.raises(AttributeError, match="no figure 'nonsense': choose one of"):
+            _ = demo_profile.plot.nonsense
 
     def test_r2_is_nan_where_nothing_varies(self) -> None:
         x = np.random.default_rng(0).normal(size=(1, 20, 4)).astype(np.float32)

@@ -111,10 +111,11 @@ def densities(
         empty = pd.DataFrame(columns=_COLUMNS)
         empty.attrs = {"low": -1.0, "high": 1.0, "linear": 1.0, "sites": table}
         return empty
-    ends = quantiles(stream, [BEYOND, 1 - BEYOND], view, list(usable.index)).values
-    # Of few values not even one may lie beyond.
+    shown = list(usable.index)
+    ends = quantiles(stream, [BEYOND, 1 - BEYOND], view, shown).values
+    # Of few values not even one may lie beyond, also where no token is finite as a whole.
     few = usable["tokens"].to_numpy() * group(stream, "moments").sizes["channel"] * BEYOND < 1
-    ends[few] = usable.loc[few, ["min", "max"]].to_numpy(np.float64)
+    ends[few] = quantiles(stream, [0.0, 1.0], view, shown).values[few]
     origin, unit = (usable[k].to_numpy(np.float64)[:, None] for k in ("origin", "unit"))
     ends = (ends - origin) / unit
     low, high = float(ends.min()), float(ends.max())
@@ -122,7 +123,7 @@ def densities(
     steps = even_steps(low, high, bins, x, linear)
     frames = []
     for counts, (site, scale) in zip(
-        cell_counts(stream, view, list(usable.index)), usable.iterrows(), strict=True
+        cell_counts(stream, view, shown), usable.iterrows(), strict=True
     ):
         frame, outside = _binned(counts, steps, float(scale["origin"]), float(scale["unit"]))
         z, height = (frame["left"] + frame["right"]) / 2, 1.0

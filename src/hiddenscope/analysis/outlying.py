@@ -279,8 +279,9 @@ def channel_words(found: Outliers, most: int = 8) -> str:
     )
     parts = []
     for (point, rule), part in table.groupby(["point", "rule"], sort=False):
-        named = f"{_list(part.index.tolist(), most)} at {point}"
-        parts.append(f"{named} ({rules[str(rule)]} {often})".replace(" at resid_post", ""))
+        where = f" at {point}" if point not in {"", "resid_post"} else ""
+        named = f"{_list(part.index.tolist(), most)}{where}"
+        parts.append(f"{named} ({rules[str(rule)]} {often})")
     if not parts:
         return f"no outlier channels ({rules['over_rms']} {often})"
     total = len(table)
