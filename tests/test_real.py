@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from test_outlying import massive_values, outlier_channels
 
 import hiddenscope as hs
 from benchmarks.exactness import direct
@@ -53,6 +52,35 @@ RENDERED = (
     "<|im_start|>user\nHow many legs have 12 ants?<|im_end|>\n"
     "<|im_start|>assistant\n72.<|im_end|>\n"
 )
+
+
+def outlier_channels(states: dict[str, np.ndarray]) -> dict[int, float]:
+    """Count by the rule relative to the root mean square: channel → largest share of tokens."""
+    shares = []
+    for site, values in states.items():
+        if site.endswith(".resid_post"):
+            x = values.astype(np.float64)
+            rms = np.sqrt((x**2).mean(1, keepdims=True))
+            shares.append(((np.abs(x) >= 6 * rms) & (rms > 0)).mean(0))
+    often = np.stack(shares) >= 0.06
+    found = np.flatnonzero(often.mean(0) >= 0.25)
+    return {int(c): float(np.stack(shares)[:, c].max()) for c in found}
+
+
+def massive_values(
+    states: dict[str, np.ndarray], shown: np.ndarray | slice = slice(None)
+) -> list[tuple[str, int, float]]:
+    """List the values over 100 and over 1,000 medians of their site, largest first.
+
+    The median is over all tokens, also where only some are shown.
+    """
+    found = []
+    for site, values in states.items():
+        median = np.median(np.abs(values.astype(np.float64)))
+        size = np.abs(values[shown].astype(np.float64))
+        for token, channel in zip(*np.nonzero((size > 100) & (size > 1000 * median)), strict=True):
+            found.append((site, int(channel), float(values[shown][token, channel])))
+    return sorted(found, key=lambda row: -abs(row[2]))
 
 
 @pytest.fixture(scope="session")
