@@ -57,6 +57,14 @@ def profile_file(demo_profile: Profile, tmp_path_factory: pytest.TempPathFactory
     return demo_profile.save(tmp_path_factory.mktemp("profile") / "profile.nc")
 
 
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny random Llama, for what needs a model and no model in particular."""
+    import tiny  # it imports transformers
+
+    return tiny.save(tiny.make("llama"), tmp_path_factory.mktemp("small"))
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     """Run the command line in an empty folder, as the console script does."""

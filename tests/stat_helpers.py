@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 FRESH = os.environ.get("HIDDENSCOPE_EXAMPLES") == "fresh"
 EXAMPLES = settings(deadline=None, derandomize=not FRESH, database=None, print_blob=FRESH)
 
+
+def examples(count: int) -> settings:
+    """So many examples each time, and five times as many fresh ones."""
+    return settings(EXAMPLES, max_examples=count * (5 if FRESH else 1))
+
+
 SITES = ("embed", "block.0.resid_post", "final_norm")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 WIDTH = {torch.float32: np.uint32, torch.bfloat16: np.uint16, torch.float16: np.uint16}

@@ -59,13 +59,13 @@ class Noting(io.RawIOBase):
 
 class TestProfile:
     def test_it_writes_all_before_it_prints_a_word_and_ends_with_the_paths(
-        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, run: Run, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         raw = Noting(Path("out"))
         stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8")
         with monkeypatch.context() as patch:
             patch.setattr("sys.stdout", stdout)
-            code, _, _ = run("profile", "demo", "sample:article", "-o", "out")
+            code, _, _ = run("profile", small, "-t", TEXT, "-o", "out")
         assert code == 0
         out = raw.printed.decode()
         assert re.search(r"measured \d+ tokens in [\d.]+ s, [\d,]+ tokens/s", out)
@@ -100,7 +100,9 @@ class TestProfile:
         assert p.tokens["first"] == 3
         assert set(p.manifest["model"]["state_dtype"].values()) == {"bfloat16"}
 
-    def test_standard_input_a_folder_and_jsonl_are_read(self, run: Run, tmp_path: Path) -> None:
+    def test_standard_input_a_folder_and_jsonl_are_read(
+        self, run: Run, small: Path, tmp_path: Path
+    ) -> None:
         (tmp_path / "texts").mkdir()
         (tmp_path / "texts" / "a.txt").write_text(TEXT, "utf-8")
         (tmp_path / "texts" / "b.png").touch()
@@ -109,24 +111,24 @@ class TestProfile:
         for i, (source, more) in enumerate(
             [("-", ()), ("texts", ()), ("rows.jsonl", ("--column", "body"))]
         ):
-            code, out, _ = run("profile", "demo", source, *more, *options, i, stdin=TEXT.encode())
+            code, out, _ = run("profile", small, source, *more, *options, i, stdin=TEXT.encode())
             assert code == 0
             assert ("1 left out as .png, no text (b.png)" in out) == (source == "texts")
         assert hs.open("0").tokens == hs.open("1").tokens == hs.open("2").tokens
         assert sum(hs.open("0").tokens.values()) > 30
         assert list(hs.open("1").manifest["corpus"]["left_out"]) == ["texts"]
 
-    def test_text_of_any_bytes_is_measured(self, run: Run) -> None:
+    def test_text_of_any_bytes_is_measured(self, run: Run, small: Path) -> None:
         raw = os.fsdecode(b"na\xefve and more words")
-        assert run("profile", "demo", "-t", raw, "--no-figures", "-o", "out")[0] == 0
+        assert run("profile", small, "-t", raw, "--no-figures", "-o", "out")[0] == 0
         assert hs.open("out").manifest["command"][4] == "na\ufffdve and more words"
 
-    def test_force_leaves_no_figure_of_the_earlier_profile(self, run: Run) -> None:
+    def test_force_leaves_no_figure_of_the_earlier_profile(self, run: Run, small: Path) -> None:
         (Path("out") / "figures").mkdir(parents=True)
         for name in ("depth.png", "wing.svg", "mine.png"):
             (Path("out") / "figures" / name).touch()
         options = ("-t", TEXT, "--no-figures", "-o", "out", "--force")
-        assert run("profile", "demo", *options)[0] == 0
+        assert run("profile", small, *options)[0] == 0
         assert [p.name for p in (Path("out") / "figures").iterdir()] == ["mine.png"]
 
     def test_runs_that_start_together_get_folders_of_their_own(self, tmp_path: Path) -> None:
@@ -144,13 +146,13 @@ class TestProfile:
         assert not list(tmp_path.iterdir())
 
     def test_interrupted_at_the_figures_it_says_what_is_written(
-        self, run: Run, monkeypatch: pytest.MonkeyPatch
+        self, run: Run, small: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def stop(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
         monkeypatch.setattr("hiddenscope.figures.draw", stop)
-        code, _, err = run("profile", "demo", "-t", TEXT, "-o", "out")
+        code, _, err = run("profile", small, "-t", TEXT, "-o", "out")
         assert code == 130
         assert "profile.nc is written" in err
         assert sum(hs.open("out").tokens.values()) > 30
@@ -163,17 +165,17 @@ class TestProfile:
         assert code == 2
         assert "closed" in err
 
-    def test_a_result_is_overwritten_only_by_force(self, run: Run) -> None:
-        assert run("profile", "demo", "-t", TEXT, "--no-figures", "-o", "out")[0] == 0
+    def test_a_result_is_overwritten_only_by_force(self, run: Run, small: Path) -> None:
+        assert run("profile", small, "-t", TEXT, "--no-figures", "-o", "out")[0] == 0
         before = contents(Path("out"))
-        code, _, err = run("profile", "demo", "-t", "Other words here.", "-o", "out")
+        code, _, err = run("profile", small, "-t", "Other words here.", "-o", "out")
         assert code == 2
         assert "--force" in err
         assert contents(Path("out")) == before
         # A failing run under --force leaves the earlier result too.
-        assert run("profile", "demo", "none.txt", "-o", "out", "--force")[0] == 2
+        assert run("profile", small, "none.txt", "-o", "out", "--force")[0] == 2
         assert contents(Path("out")) == before
-        assert run("profile", "demo", "-t", "More.", "--no-figures", "-o", "out", "--force")[0] == 0
+        assert run("profile", small, "-t", "More.", "--no-figures", "-o", "out", "--force")[0] == 0
         assert contents(Path("out")) != before
 
     def test_nan_is_counted_and_warned_about(self, run: Run, tmp_path: Path) -> None:
@@ -387,12 +389,12 @@ CLOSED, FULL = BrokenPipeError(errno.EPIPE, "closed"), OSError(errno.ENOSPC, "no
 class TestLostOutput:
     @pytest.mark.parametrize(("error", "expected"), [(CLOSED, 0), (FULL, 2)], ids=["pipe", "disk"])
     def test_a_result_is_not_lost(
-        self, run: Run, monkeypatch: pytest.MonkeyPatch, error: OSError, expected: int
+        self, run: Run, small: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, expected: int
     ) -> None:
         raw = Noting(Path("out"), error)
         with io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8") as stdout:
             monkeypatch.setattr("sys.stdout", stdout)
-            code, _, err = run("profile", "demo", "-t", TEXT, "-o", "out", "--no-figures")
+            code, _, err = run("profile", small, "-t", TEXT, "-o", "out", "--no-figures")
             monkeypatch.undo()
         assert code == expected
         assert ("cannot write to standard output (no space left)" in err) == (expected == 2)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from hiddenscope.models import Stream, Structure
+    from hiddenscope.profiling.recorder import Recorder
 
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 AT_LEAST = 200
@@ -110,14 +111,15 @@ def texts(model: PreTrainedModel, side: str) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("kind", MEASURED)
 def test_sites_are_hugging_faces_and_points_add_up(kind: str, page: Page) -> None:
     model = families.make(kind)
-    structure = inspect(model)
+    recorder = hs.record(model, sites="all")
+    structure = recorder.structure
     for stream in structure.streams:
         states, output = capture(structure, stream)
         compare_with_tuple(stream, states, getattr(output, stream.hf_tuple))
         error = largest_error(stream, states)
         assert error < ROUNDING
         page.rows.append(Row.of(kind, stream, error))
-    count_padded(structure)
+    count_padded(recorder)
 
 
 @pytest.mark.parametrize("kind", REFUSED)
@@ -175,10 +177,10 @@ def largest_error(stream: Stream, states: dict[str, torch.Tensor]) -> float:
     return worst
 
 
-def count_padded(structure: Structure) -> None:
+def count_padded(recorder: Recorder) -> None:
     """Padding on either side is in no stratum, positions start behind it, every check passes."""
+    structure = recorder.structure
     model = structure.model
-    recorder = hs.record(model, sites="all")
     with recorder, torch.no_grad():
         for n, side in enumerate(("left", "right"), 1):
             model(**texts(model, side))

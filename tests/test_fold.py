@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from stat_helpers import (
-    EXAMPLES,
     Window,
     assert_identical,
     assert_same,
     decode,
+    examples,
     make_batch,
     make_layout,
     make_windows,
@@ -196,7 +196,7 @@ def test_folding_leaves_the_states_of_the_shards_as_they_are(
             assert_same_bits(state, saved)
 
 
-@settings(EXAMPLES, max_examples=12)
+@examples(6)
 @given(
     sizes=st.lists(st.integers(1, 5), min_size=1, max_size=5),
     every=st.integers(1, 4),

@@ -7,9 +7,9 @@ import struct
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from stat_helpers import EXAMPLES
+from stat_helpers import EXAMPLES, examples
 
 from hiddenscope import grid
 
@@ -122,7 +122,7 @@ def test_nonfinite_counts_nan_and_both_infinities_and_nothing_else(bits: list[in
     assert grid.nonfinite(np.stack([counts, 0 * counts])).tolist() == [(~finite).sum(), 0]
 
 
-@settings(EXAMPLES, max_examples=300)
+@examples(150)
 @given(
     st.lists(finite_patterns | special_patterns, max_size=60),
     st.lists(st.integers(0, len(grid.EDGES) - 1), min_size=2, max_size=9, unique=True),

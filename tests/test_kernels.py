@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from stat_helpers import DTYPES, EXAMPLES, WIDTH, close, from_bits, moment_scales, spread, sprinkle
+from stat_helpers import (
+    DTYPES,
+    WIDTH,
+    close,
+    examples,
+    from_bits,
+    moment_scales,
+    spread,
+    sprinkle,
+)
 
 from hiddenscope import grid, kernels
 from hiddenscope.kernels.reference import CHUNK
@@ -109,7 +118,7 @@ def any_bits(draw: st.DrawFn) -> torch.Tensor:
     return from_bits(np.random.default_rng(len(pool)).choice(pool, shape), dtype)
 
 
-@settings(EXAMPLES, max_examples=100)
+@examples(50)
 @given(any_bits())
 def test_scan_yields_what_numpy_yields_for_any_bits(states: torch.Tensor) -> None:
     check_scan(states)

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from stat_helpers import (
     DTYPES,
-    EXAMPLES,
     SITES,
     Plain,
     Window,
@@ -22,6 +21,7 @@ from stat_helpers import (
     assert_same,
     close,
     decode,
+    examples,
     make_batch,
     make_layout,
     make_windows,
@@ -104,7 +104,7 @@ def overwrite(*states: StreamState) -> None:
 class TestContract:
     """What folding, checkpoints and workers rely on, of every accumulator at once."""
 
-    @settings(EXAMPLES, max_examples=60)
+    @examples(30)
     @given(streams(), st.randoms(use_true_random=False))
     def test_any_split_order_and_merge_tree_equal_one_pass(
         self, stream: tuple[Layout, list[Window]], random: Random
@@ -126,7 +126,7 @@ class TestContract:
         for part, expected in zip(states[0].parts, whole.parts, strict=True):
             assert_same(part, expected)
 
-    @settings(EXAMPLES, max_examples=25)
+    @examples(15)
     @given(streams())
     def test_a_fresh_state_is_the_identity_of_merge(
         self, stream: tuple[Layout, list[Window]]
@@ -140,7 +140,7 @@ class TestContract:
             assert_same_bits(empty.merge(state), state)
             assert_same_bits(empty.merge(empty), empty)
 
-    @settings(EXAMPLES, max_examples=25)
+    @examples(15)
     @given(streams(min_windows=2))
     def test_merge_and_what_follows_it_neither_change_nor_alias_the_inputs(
         self, stream: tuple[Layout, list[Window]]
@@ -166,7 +166,7 @@ class TestContract:
         overwrite(a, b)
         assert_same_bits(merged, before_all)
 
-    @settings(EXAMPLES, max_examples=25)
+    @examples(15)
     @given(streams())
     def test_a_state_survives_the_round_trip_and_shares_nothing(
         self, stream: tuple[Layout, list[Window]]

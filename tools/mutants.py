@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {
     "analysis": ("test_analysis.py", "test_drawn.py", "test_outlying.py"),
-    "figures": ("test_artists.py", "test_figures.py"),
+    "figures": ("test_artists.py",),
     "stats": ("test_stats.py", "test_fold.py"),
     "grid.py": ("test_grid.py",),
     "capture/checks.py": ("test_checks.py",),

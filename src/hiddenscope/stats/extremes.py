@@ -80,12 +80,15 @@ class Extremes(Accumulator):
             "token": token,
             **{key: label[key] for key in _INTEGERS if key != "channel"},
         }
-        found = {key: values[_largest(found)] for key, values in found.items()}
+        best = _largest(found)
+        found = {key: values[best] for key, values in found.items()}
         token = found.pop("token")
         vectors = states[token].float().cpu().numpy()
         found["value"] = vectors[np.arange(len(token)), found["channel"]]
-        sizes = np.where(np.isfinite(vectors), np.abs(vectors), np.float32(np.nan))
-        found["median"] = np.nanmedian(sizes.astype(np.float64), axis=1)
+        sizes = np.where(np.isfinite(vectors), np.abs(vectors), np.nan).astype(np.float64)
+        # The plain median is several times as fast.
+        median = np.nanmedian if np.isnan(sizes).any() else np.median
+        found["median"] = median(sizes, axis=1)
         found["context"] = batch.context(rows.start + token)
         self._store(self.arrays, site, k, [held, found])
 
@@ -135,15 +138,11 @@ class Extremes(Accumulator):
             "position": ("position in the window", "tokens"),
             "token_id": ("token id", "1"),
         }
-        shape = a["channel"].shape
-        texts: dict[str, list[str]] = {"piece": [], "before": [], "after": []}
-        for ids in a["context"].reshape(-1, 2 * CONTEXT + 1):
-            for key, part in zip(
-                ("before", "piece", "after"), np.split(ids, [CONTEXT, CONTEXT + 1]), strict=True
-            ):
-                known = part[part != NO_TOKEN]
-                texts[key].append(decode(known.tolist()) if len(known) else "")
-        what = {"piece": "text of the token", "before": "text before", "after": "text after"}
+        texts = {
+            "piece": ("text of the token", slice(CONTEXT, CONTEXT + 1)),
+            "before": ("text before", slice(CONTEXT)),
+            "after": ("text after", slice(CONTEXT + 1, None)),
+        }
         return xr.Dataset(
             {
                 **{
@@ -153,13 +152,22 @@ class Extremes(Accumulator):
                 **{
                     key: (
                         dims,
-                        np.array(values, dtype=object).reshape(shape),
-                        {"long_name": what[key], "units": "text"},
+                        _spelled(a["context"][..., part], decode),
+                        {"long_name": name, "units": "text"},
                     )
-                    for key, values in texts.items()
+                    for key, (name, part) in texts.items()
                 },
             }
         )
+
+
+def _spelled(ids: NDArray[np.int64], decode: Decode) -> NDArray[np.object_]:
+    """Turn token ids ``[…, token]`` into texts, empty where there is no token."""
+    texts = np.full(ids.shape[:-1], "", dtype=object)
+    known = ids != NO_TOKEN
+    for place in zip(*np.nonzero(known.any(-1)), strict=True):
+        texts[place] = decode(ids[place][known[place]].tolist())
+    return texts
 
 
 def _magnitudes(states: torch.Tensor) -> torch.Tensor:
