@@ -307,6 +307,7 @@ def test_arguments_beside_a_loaded_model(
         ({"tokenizer": 3}, "tokenizer must be"),
         ({"outlier": "x"}, "outlier must be a number"),
         ({"sample": 3}, "there is no option 'sample'"),
+        ({"strata": ("a",)}, "there is no option 'strata'"),
     ],
     ids=str,
 )

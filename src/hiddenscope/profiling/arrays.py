@@ -13,7 +13,7 @@ from hiddenscope.errors import InputError
 from hiddenscope.models import RESIDUAL
 from hiddenscope.profiling import arguments
 from hiddenscope.profiling.assemble import assemble, describe_tokenizer
-from hiddenscope.profiling.layouts import Options, make_layout
+from hiddenscope.profiling.layouts import make_layout, make_options
 from hiddenscope.profiling.streams import set_apart
 from hiddenscope.sites import Site
 from hiddenscope.stats import NO_TOKEN, Batch, States, StreamState, Tokens, find_massive, to_float32
@@ -91,7 +91,7 @@ def from_states(
     if real.sum() < 2:
         msg = f"at least two tokens are needed, got {int(real.sum())}"
         raise InputError(msg)
-    chosen = Options(PLAIN, **options)
+    chosen = make_options(PLAIN, options)
     trunk = [site for site in tensors if Site(site).in_trunk]
     layout = make_layout(list(tensors), int(shape[2]), trunk=trunk, options=chosen)
     state = StreamState(layout)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from hiddenscope.stats import COMPACT_BYTES, Layout
 from hiddenscope.strata import PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 MIB = 1 << 20
 DEFAULT_SAMPLE_MIB = 8.0
@@ -44,7 +44,7 @@ class Options:
     Raises
     ------
     InputError
-        A number makes no sense, or is none; an option does not exist.
+        A number makes no sense, or is none.
     """
 
     strata: tuple[str, ...] = PLAIN
@@ -53,15 +53,6 @@ class Options:
     outlier_rms: float = THRESHOLDS["outlier_rms"]
     massive: float = THRESHOLDS["massive"]
     massive_ratio: float = THRESHOLDS["massive_ratio"]
-
-    def __new__(cls, *strata: tuple[str, ...], **given: Any) -> Self:
-        """Refuse an option that does not exist, whoever passes it on."""
-        known = _NUMBERS if strata else ("strata", *_NUMBERS)
-        for name in given:
-            if name not in known:
-                msg = f"there is no option {name!r}: choose among {', '.join(_NUMBERS)}"
-                raise InputError(msg)
-        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         arguments.check(dict.fromkeys(_NUMBERS, arguments.NUMBER), vars(self))
@@ -81,6 +72,21 @@ class Options:
     def thresholds(self) -> dict[str, float]:
         """The thresholds, as the manifest keeps them."""
         return {key: float(getattr(self, key)) for key in _THRESHOLDS}
+
+
+def make_options(strata: tuple[str, ...], given: Mapping[str, Any]) -> Options:
+    """Make options of what a user passed on to some function as keywords.
+
+    Raises
+    ------
+    InputError
+        An option does not exist, or its value makes no sense.
+    """
+    unknown = [name for name in given if name not in _NUMBERS]
+    if unknown:
+        msg = f"there is no option {unknown[0]!r}: choose among {', '.join(_NUMBERS)}"
+        raise InputError(msg)
+    return Options(strata, **given)
 
 
 def make_layout(

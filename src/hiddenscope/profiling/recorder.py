@@ -14,7 +14,7 @@ from hiddenscope.profiling.assemble import assemble, describe_tokenizer
 from hiddenscope.profiling.audit import audit
 from hiddenscope.profiling.calls import CallReader
 from hiddenscope.profiling.choose import choose_sites
-from hiddenscope.profiling.layouts import Options
+from hiddenscope.profiling.layouts import Options, make_options
 from hiddenscope.profiling.streams import StreamRecorder
 from hiddenscope.stats import States
 from hiddenscope.strata import RECORDED
@@ -294,6 +294,6 @@ def record(
     return Recorder(
         adopt(model, tokenizer),
         sites=sites,
-        options=Options(strata=RECORDED, **options),
+        options=make_options(RECORDED, options),
         outer=model,
     )

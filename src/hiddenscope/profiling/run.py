@@ -25,7 +25,7 @@ from hiddenscope.models import (
 )
 from hiddenscope.profiling import arguments
 from hiddenscope.profiling.independence import Independence
-from hiddenscope.profiling.layouts import Options
+from hiddenscope.profiling.layouts import make_options
 from hiddenscope.profiling.left_out import left_out
 from hiddenscope.profiling.recorder import Recorder
 from hiddenscope.stats import Fold, States
@@ -173,7 +173,7 @@ def profile(
         batch_tokens=(batch_tokens, 1),
         shard_bytes=(shard_bytes, 1),
     )
-    chosen = Options(CHAT if chat else PLAIN, **options)
+    chosen = make_options(CHAT if chat else PLAIN, options)
     corpus.check_sources(origins, texts, split, chat=chat)
     loaded = _load(
         model,
