@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 import hiddenscope as hs
+from hiddenscope import schema
 from hiddenscope.errors import ProfileError
-from hiddenscope.profiles import SCHEMA_VERSION
 
 GOLDEN = Path(__file__).parent / "golden"
 FILES = {int(path.stem.split("-")[1]): path for path in GOLDEN.glob("schema-*.nc")}
 
 
 def test_there_is_a_file_of_every_older_schema() -> None:
-    assert sorted(FILES) == list(range(1, SCHEMA_VERSION))
+    assert sorted(FILES) == list(range(1, schema.VERSION))
 
 
 @pytest.mark.parametrize("version", sorted(FILES))

@@ -22,6 +22,7 @@ from stat_helpers import (
     close,
     decode,
     examples,
+    labelled,
     make_batch,
     make_layout,
     make_windows,
@@ -242,8 +243,12 @@ def measure(kind: type[Accumulator], windows: Sequence[Window], **options: objec
     return part
 
 
+def part_of(state: StreamState, name: str) -> Accumulator:
+    return next(part for part in state.parts if part.name == name)
+
+
 def test_grid_holds_every_value_of_every_token(windows: list[Window], plain: Plain) -> None:
-    data = measure(Grid, windows).dataset(decode)["count"]
+    data = labelled(measure(Grid, windows))["count"]
     assert data.dims == ("site", "stratum", "cell")
     assert data.dtype == np.int64
     for site, k in np.ndindex(len(SITES), len(PLAIN)):
@@ -259,7 +264,7 @@ def test_grid_holds_every_value_of_every_token(windows: list[Window], plain: Pla
 def test_moments_are_numpys_over_tokens_finite_at_the_site(
     windows: list[Window], plain: Plain
 ) -> None:
-    data = measure(Moments, windows, outlier_rms=1.5).dataset(decode)
+    data = labelled(measure(Moments, windows, outlier_rms=1.5))
     assert data["over"].attrs["threshold"] == 6.0
     assert data["over_rms"].attrs["factor"] == 1.5
     at_threshold = 0
@@ -311,7 +316,7 @@ def numpy_comoments(plain: Plain, k: int) -> tuple[int, np.ndarray, np.ndarray, 
 def test_cross_is_numpys_over_tokens_finite_at_every_site(
     windows: list[Window], plain: Plain
 ) -> None:
-    data = measure(Cross, windows).dataset(decode)
+    data = labelled(measure(Cross, windows))
     assert data["comoment"].dims == ("stratum", "site_a", "site_b", "channel")
     for k in K:
         n, mean, comoment, scale = numpy_comoments(plain, k)
@@ -323,7 +328,7 @@ def test_cross_is_numpys_over_tokens_finite_at_every_site(
 def test_compact_cross_keeps_sums_single_channels_and_loud_pairs(
     windows: list[Window], plain: Plain
 ) -> None:
-    data = measure(Cross, windows, compact_cross=True).dataset(decode)
+    data = labelled(measure(Cross, windows, compact_cross=True))
     loud = data["loud"].values
     assert len(set(loud)) == 64
     for k in K:
@@ -371,7 +376,7 @@ def test_compact_cross_refuses_states_of_other_loud_channels(windows: list[Windo
 def test_norms_count_the_l2_norm_and_largest_magnitude_of_finite_tokens(
     windows: list[Window], plain: Plain
 ) -> None:
-    data = measure(Norms, windows).dataset(decode)
+    data = labelled(measure(Norms, windows))
     magnitudes = np.append(grid.VALUES[0x7F80:], 2.0**128)
     for site, k in np.ndindex(len(SITES), len(PLAIN)):
         x = plain.values(SITES[site])[(plain.stratum == k) & plain.finite(SITES[site])]
@@ -387,7 +392,7 @@ def test_norms_count_the_l2_norm_and_largest_magnitude_of_finite_tokens(
 def test_a_norm_beyond_float32_is_counted_as_infinite() -> None:
     rows = make_windows(0, [2], 4, bad=0.0)
     huge = {site: torch.full((2, 4), 3e38) for site in SITES}
-    data = measure(Norms, [replace(rows[0], states=huge)]).dataset(decode)
+    data = labelled(measure(Norms, [replace(rows[0], states=huge)]))
     assert data["l2"][..., 0x7F80].sum() == 2 * len(SITES)
     assert data["linf"][..., 0x7F80].sum() == 0
 
@@ -395,7 +400,7 @@ def test_a_norm_beyond_float32_is_counted_as_infinite() -> None:
 def test_positions_are_numpys_over_tokens_and_channels_of_each_bucket(
     windows: list[Window], plain: Plain
 ) -> None:
-    data = measure(Positions, windows).dataset(decode)
+    data = labelled(measure(Positions, windows))
     starts, stops = data["position_start"].values, data["position_stop"].values
     np.testing.assert_array_equal(starts[:64], np.arange(64))
     np.testing.assert_array_equal(starts[1:], stops[:-1])
@@ -425,7 +430,7 @@ def test_positions_far_along_a_window_share_buckets_on_a_logarithmic_scale() -> 
     layout = make_layout(4, SITES[:1])
     state = Positions(layout)
     state.update(make_batch(layout, [replace(made, states={SITES[0]: x})]))
-    data = state.dataset(decode)
+    data = labelled(state)
     assert data.sizes["position"] < 64 + 8 * np.log2(n / 64) + 1
     bounds = np.append(data["position_start"].values, n)
     np.testing.assert_array_equal(data["count"].sum("stratum"), np.diff(bounds))
@@ -456,7 +461,7 @@ def test_extremes_are_the_64_largest_at_most_8_a_channel(channels: int, ties: bo
         rng = np.random.default_rng(0)
         few = torch.from_numpy(rng.integers(-2, 3, (30, channels))).float()
         made = [replace(w, states=dict.fromkeys(SITES, few[: len(w.ids)])) for w in made]
-    data = measure(Extremes, made[::-1]).dataset(decode)
+    data = labelled(measure(Extremes, made[::-1]))
     assert data["value"].dims == ("site", "stratum", "rank")
     assert data.sizes["rank"] == 64
     lengths = []
@@ -482,7 +487,7 @@ def test_extremes_are_the_64_largest_at_most_8_a_channel(channels: int, ties: bo
 def test_sample_keeps_a_short_text_whole_with_its_states_and_labels() -> None:
     made = make_windows(17, [62], 6)
     plain = Plain(made)
-    data = measure(Sample, made).dataset(decode)
+    data = labelled(measure(Sample, made))
     assert data["passage"].values.tolist() == [1] * 62
     np.testing.assert_array_equal(data["position"], np.arange(62))
     np.testing.assert_array_equal(data["token_id"], plain.token_id)
@@ -506,7 +511,7 @@ def places(data: xr.Dataset) -> list[tuple[int, int, int]]:
 def test_sample_keeps_to_its_budget_and_gives_every_stratum_its_share(
     windows: list[Window], plain: Plain, budget: int
 ) -> None:
-    data = measure(Sample, windows, sample_tokens=budget).dataset(decode)
+    data = labelled(measure(Sample, windows, sample_tokens=budget))
     at = np.array([plain.places.index(place) for place in places(data)])
     assert len(set(at.tolist())) == len(at)
     strata = np.bincount(plain.stratum[at], minlength=len(PLAIN))
@@ -526,7 +531,7 @@ def test_sample_keeps_to_its_budget_and_gives_every_stratum_its_share(
 
 def test_sample_chooses_by_digest_and_not_by_order_or_values(windows: list[Window]) -> None:
     def chosen(made: Sequence[Window]) -> list[tuple]:
-        return places(measure(Sample, made, sample_tokens=20).dataset(decode))
+        return places(labelled(measure(Sample, made, sample_tokens=20)))
 
     distinct = [replace(w, digest=100 + w.document) for w in windows]
     before = chosen(distinct)
@@ -543,7 +548,7 @@ def test_copies_of_a_document_get_their_share_of_the_sample() -> None:
         replace(w, digest=7 if i % 5 else 100 + i, window=0, document=i)
         for i, w in enumerate(make_windows(2, [20] * 100, 4))
     ]
-    data = measure(Sample, made, sample_tokens=400).dataset(decode)
+    data = labelled(measure(Sample, made, sample_tokens=400))
     copies = np.asarray(data["document"].values) % 5 != 0
     assert 0.7 < copies.mean() < 0.9
     assert len(np.unique(data["document"].values)) > 50
@@ -559,13 +564,13 @@ def test_equal_places_of_two_corpora_stay_apart_whatever_the_order_of_merging() 
     one, two = a.merge(b), b.merge(a)
     ids = {(w.document, w.window, t): i for w in rows for t, i in enumerate(w.ids)}
     for name in ("extremes", "sample"):
-        left, right = (x.datasets(decode)[name] for x in (one, two))
+        left, right = (labelled(part_of(x, name)) for x in (one, two))
         xr.testing.assert_identical(left, right)
         assert set(np.unique(left["corpus"])) - {-1} == {0, 1}
         keys = ("document", "window", "position", "token_id", "corpus")
         for *place, token_id, corpus in zip(*(left[k].values.ravel() for k in keys), strict=True):
             assert token_id == -1 or token_id == ids[tuple(place)] + corpus
-    sample = one.datasets(decode)["sample"]
+    sample = labelled(part_of(one, "sample"))
     assert sample.sizes["token"] > 20
     passage = sample.isel(token=sample["passage"].values == 1)
     assert len(np.unique(passage["corpus"])) == 1
@@ -601,7 +606,7 @@ def test_the_passage_is_one_window_also_where_documents_repeat() -> None:
         replace(w, digest=7, window=0, document=i)
         for i, w in enumerate(make_windows(1, [5] * 6, 4))
     ]
-    data = measure(Sample, made).dataset(decode)
+    data = labelled(measure(Sample, made))
     passage = data.isel(token=data["passage"].values == 1)
     assert len(np.unique(passage["document"])) == 1
     np.testing.assert_array_equal(passage["position"], np.arange(5))
@@ -611,7 +616,7 @@ def test_the_passage_is_one_window_also_where_documents_repeat() -> None:
 def test_a_sample_without_a_budget_still_shows_a_few_tokens_of_every_stratum(
     windows: list[Window], budget: int
 ) -> None:
-    data = measure(Sample, windows, sample_tokens=budget).dataset(decode)
+    data = labelled(measure(Sample, windows, sample_tokens=budget))
     strata = np.array([(data["stratum"].values == s).sum() for s in PLAIN])
     available = np.bincount(Plain(windows).stratum)
     assert (strata >= np.minimum(available, 16)).all()

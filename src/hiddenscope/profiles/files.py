@@ -13,26 +13,12 @@ import h5py
 import numpy as np
 import xarray as xr
 
+from hiddenscope import schema
 from hiddenscope.errors import InputError, OutputError, ProfileError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA_VERSION = 2
-GROUPS: dict[str, tuple[str, ...]] = {
-    "grid": ("count",),
-    "moments": ("count", "mean", "m2", "m3", "m4", "min", "max", "over", "nonfinite"),
-    "cross": ("count", "mean"),
-    "norms": ("l2", "linf"),
-    "positions": ("count", "mean", "m2", "absmax"),
-    "extremes": ("value", "channel", "median", "document", "window", "position", "token_id"),
-    "sample": ("state", "document", "window", "position", "token_id", "piece", "stratum"),
-}
-"""Group of a stream → variables without which it is not whole."""
-REQUIRED = ("grid", "moments")
-"""Groups without which nothing can be answered; any other may be absent."""
-SINCE: dict[int, dict[str, tuple[str, ...]]] = {2: {"moments": ("over_rms", "nonfinite_document")}}
-"""Schema version → what it added: a file of an older one lacks it and is whole."""
 _ENGINE: Literal["h5netcdf"] = "h5netcdf"
 
 
@@ -92,7 +78,7 @@ def _encoding(tree: xr.DataTree) -> dict[str, dict[str, Any]]:
         encoding[node.path] = {
             str(name): {"zlib": True, "complevel": 4, "shuffle": True}
             for name, variable in node.data_vars.items()
-            if variable.dtype.kind in "fiu" and variable.size
+            if variable.size and variable.dtype.kind in "fiu"
         }
     return encoding
 
@@ -158,10 +144,10 @@ def _check_kind(path: str | Path, attributes: Mapping[str, Any]) -> None:
         )
         raise ProfileError(msg)
     version = int(np.asarray(attributes["schema_version"]).item())
-    if version > SCHEMA_VERSION:
+    if version > schema.VERSION:
         msg = (
             f"{str(path)!r} was written by a newer hiddenscope: its schema is {version} and this "
-            f"one reads up to {SCHEMA_VERSION}; upgrade with pip install -U hiddenscope"
+            f"one reads up to {schema.VERSION}; upgrade with pip install -U hiddenscope"
         )
         raise ProfileError(msg)
 
@@ -175,16 +161,30 @@ def _check_whole(path: str | Path, tree: xr.DataTree) -> None:
     if not tree.children:
         _refuse(path, "it holds no stream")
     written = int(np.asarray(tree.attrs["schema_version"]).item())
-    parts = [GROUPS, *(added for version, added in SINCE.items() if version <= written)]
-    wanted = [(group, name) for part in parts for group, names in part.items() for name in names]
     for stream in tree.children.values():
-        for group, variable in wanted:
-            if group not in stream.children and group not in REQUIRED:
-                continue
+        for group, variables in schema.GROUPS.items():
             if group not in stream.children:
-                _refuse(path, f"it lacks the group {stream.name}/{group}")
-            if variable not in stream.children[group].data_vars:
-                _refuse(path, f"it lacks {stream.name}/{group}/{variable}")
+                if group in schema.REQUIRED:
+                    _refuse(path, f"it lacks the group {stream.name}/{group}")
+                continue
+            held = stream.children[group].dataset
+            form = schema.COMPACT if held.attrs.get("compact") else schema.FULL
+            for name, variable in variables.items():
+                place = f"{stream.name}/{group}/{name}"
+                if variable.belongs(written, form) and name not in held.variables:
+                    _refuse(path, f"it lacks {place}")
+                # Older schemas called some dimensions otherwise.
+                if written == schema.VERSION and name in held.variables:
+                    _check_variable(path, place, held.variables[name], variable)
+
+
+def _check_variable(
+    path: str | Path, place: str, found: xr.Variable, variable: schema.Variable
+) -> None:
+    if found.dims != variable.dims:
+        _refuse(path, f"{place} has the dimensions {found.dims}, not {variable.dims}")
+    if variable.dtype != schema.TEXT and found.dtype != np.dtype(variable.dtype):
+        _refuse(path, f"{place} is {found.dtype}, not {variable.dtype}")
 
 
 def _refuse(path: str | Path, why: str, cause: BaseException | None = None) -> NoReturn:

@@ -14,23 +14,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from hiddenscope import __version__, analysis
+from hiddenscope import __version__, analysis, schema
 from hiddenscope.corpus import adds_bos
 from hiddenscope.errors import HiddenscopeWarning
-from hiddenscope.profiles import SCHEMA_VERSION, Profile
+from hiddenscope.profiles import Profile
 from hiddenscope.profiles.files import clean, text_array
 from hiddenscope.profiling.findings import check_stream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
     from hiddenscope.capture import Check
-    from hiddenscope.stats import States, StreamState
+    from hiddenscope.stats import Layout, States, StreamState
 
 _LIBRARIES = ("torch", "transformers", "numpy", "xarray", "h5netcdf")
-_TEXT = ("piece", "before", "after", "stratum")
 
 
 def assemble(
@@ -78,7 +78,7 @@ def assemble(
     }
     tree = xr.DataTree.from_dict(trees)
     tree.attrs = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": schema.VERSION,
         "manifest": _json(manifest),
         "checks": "[]",
     }
@@ -93,23 +93,56 @@ def assemble(
 
 
 def _labelled(state: StreamState, hf: Mapping[str, int], decode: Any) -> dict[str, xr.Dataset]:
-    layout = state.layout
-    hf_index = np.array([hf.get(s, -1) for s in layout.sites], np.int64)
-    labels = {
-        "site": ("site", list(layout.sites), _named("site")),
-        "hf_index": ("site", hf_index, _named("index in Hugging Face's hidden_states", "1")),
-        "stratum": ("stratum", list(layout.strata), _named("stratum")),
+    sites = state.layout.sites
+    shared = {
+        "site": np.array(sites),
+        "hf_index": np.array([hf.get(s, -1) for s in sites], np.int64),
+        "stratum": np.array(state.layout.strata),
     }
-    groups = {}
-    for name, dataset in state.datasets(decode).items():
-        for variable in _TEXT:
-            if variable in dataset:
-                dataset[variable].values = text_array(dataset[variable].values)
-        held = {k: v for k, v in labels.items() if v[0] in dataset.dims}
-        groups[name] = dataset.assign_coords(held)
-        for key, coordinate in groups[name].coords.items():
-            coordinate.attrs = _named(str(key).replace("_", " "), "1") | coordinate.attrs
-    return groups
+    return {
+        name: label(name, arrays, state.layout, shared)
+        for name, arrays in state.tables(decode).items()
+    }
+
+
+def label(
+    group: str,
+    arrays: Mapping[str, NDArray[Any]],
+    layout: Layout,
+    shared: Mapping[str, NDArray[Any]],
+) -> xr.Dataset:
+    """Label the arrays of a group as the schema says.
+
+    Parameters
+    ----------
+    group : str
+    arrays : mapping of str to ndarray
+        By variable, as an accumulator's `tables` returns them.
+    layout : Layout
+    shared : mapping of str to ndarray
+        Coordinates of the dimensions that several groups have.
+
+    Returns
+    -------
+    Dataset
+    """
+    data: dict[str, Any] = {}
+    coords: dict[str, Any] = {}
+    for name, variable in schema.GROUPS[group].items():
+        if name not in arrays:
+            continue
+        values = arrays[name]
+        values = text_array(values) if variable.dtype == schema.TEXT else values
+        settings = {key: getattr(layout, of) for key, of in variable.settings.items()}
+        labelled = (variable.dims, values, variable.attrs | settings)
+        (coords if variable.coordinate else data)[name] = labelled
+    held = {dim for dims, *_ in data.values() for dim in dims}
+    for name, values in shared.items():
+        variable = schema.SHARED[name]
+        if name not in data and set(variable.dims) <= held:
+            coords[name] = (variable.dims, values, variable.attrs)
+    compact = {"compact": int(layout.compact_cross)} if group == "cross" else {}
+    return xr.Dataset(data, coords, compact)
 
 
 def describe_tokenizer(tokenizer: PreTrainedTokenizerBase | None) -> dict[str, Any] | None:
@@ -135,10 +168,6 @@ def _digest(tokenizer: PreTrainedTokenizerBase) -> str:
         content = sorted(tokenizer.get_vocab().items())
     # Half a surrogate pair, in a vocabulary of bytes, is escaped.
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _named(name: str, units: str = "text") -> dict[str, str]:
-    return {"long_name": name, "units": units}
 
 
 def _decoder(tokenizer: PreTrainedTokenizerBase | None) -> Any:

@@ -17,7 +17,6 @@ from hiddenscope.errors import MergeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    import xarray as xr
     from numpy.typing import NDArray
 
     from hiddenscope.stats.batch import Batch, Layout
@@ -77,8 +76,11 @@ class Accumulator(ABC):
         """Join two states of one layout into a new one."""
 
     @abstractmethod
-    def dataset(self, decode: Decode) -> xr.Dataset:
-        """Label the arrays as the profile's group; `decode` turns token ids into text."""
+    def tables(self, decode: Decode) -> State:
+        """Return the arrays of the profile's group, by the names that the schema gives them.
+
+        `decode` turns token ids into text.
+        """
 
     def state(self) -> State:
         """Return a copy of the arrays, from which `from_state` makes an equal accumulator."""

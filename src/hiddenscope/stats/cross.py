@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
-import xarray as xr
 
 from hiddenscope import kernels
 from hiddenscope.errors import MergeError
@@ -144,33 +143,12 @@ class Cross(Accumulator):
             "loud": a["loud"] + b["loud"] + wl[:, :, None] * dl[:, None],
         }
 
-    def dataset(self, decode: Decode) -> xr.Dataset:
-        """Label the co-moments ``[stratum, site_a, site_b, channel]``."""
+    def tables(self, decode: Decode) -> State:
+        """Return the co-moments ``[stratum, site_a, site_b, channel]``."""
         a = self.arrays
-        attrs = {
-            "long_name": "sum of products of deviations from the means",
-            "units": "activation^2",
-        }
-        pair = ("stratum", "site_a", "site_b")
-        single = ("stratum", "site_a", "channel")
-        variables = {
-            "count": (
-                ("stratum",),
-                a["count"],
-                {"long_name": "tokens finite at every site of the trunk", "units": "tokens"},
-            ),
-            "mean": (single, a["mean"], {"long_name": "mean", "units": "activation"}),
-        }
-        coords = {"site_a": list(self.layout.trunk), "site_b": list(self.layout.trunk)}
+        trunk = np.array(self.layout.trunk, dtype=np.str_)
+        shared: State = {"count": a["count"], "mean": a["mean"], "site_a": trunk, "site_b": trunk}
         if not self.layout.compact_cross:
-            variables["comoment"] = ((*pair, "channel"), a["comoment"], attrs)
-            return xr.Dataset(variables, coords, {"compact": 0})
-        names = {
-            "comoment_sum": (pair, a["sum"], "summed over the channels"),
-            "comoment_self": (single, a["self"], "of each site with itself"),
-            "comoment_next": (single, a["next"], "of each site with the next"),
-            "comoment_loud": ((*pair, "loud"), a["loud"], "in the loudest channels"),
-        }
-        for key, (dims, values, what) in names.items():
-            variables[key] = (dims, values, attrs | {"long_name": f"{attrs['long_name']}, {what}"})
-        return xr.Dataset(variables, coords | {"loud": a["loud_channels"]}, {"compact": 1})
+            return shared | {"comoment": a["comoment"]}
+        parts = {f"comoment_{key}": a[key] for key in ("sum", "self", "next", "loud")}
+        return shared | parts | {"loud": a["loud_channels"]}

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
-import xarray as xr
 
 from hiddenscope.stats.base import Accumulator
 from hiddenscope.stats.batch import CONTEXT, NO_TOKEN
@@ -124,41 +123,16 @@ class Extremes(Accumulator):
                 self._store(arrays, site, k, parts)
         return self._new(arrays)
 
-    def dataset(self, decode: Decode) -> xr.Dataset:
-        """Label the ranks ``[site, stratum, rank]`` and spell out the tokens around each."""
-        dims = ("site", "stratum", "rank")
-        a = self.arrays
-        long_names = {
-            "value": ("value of large magnitude", "activation"),
-            "channel": ("channel of the value, -1 where unfilled", "1"),
-            "median": ("median magnitude of the hidden state", "activation"),
-            "corpus": ("corpus of the document, 0 where there is one", "1"),
-            "document": ("document, in order", "1"),
-            "window": ("window in the document", "1"),
-            "position": ("position in the window", "tokens"),
-            "token_id": ("token id", "1"),
+    def tables(self, decode: Decode) -> State:
+        """Return the ranks ``[site, stratum, rank]``, and spell out the tokens around each."""
+        context = self.arrays["context"]
+        parts = {
+            "piece": slice(CONTEXT, CONTEXT + 1),
+            "before": slice(CONTEXT),
+            "after": slice(CONTEXT + 1, None),
         }
-        texts = {
-            "piece": ("text of the token", slice(CONTEXT, CONTEXT + 1)),
-            "before": ("text before", slice(CONTEXT)),
-            "after": ("text after", slice(CONTEXT + 1, None)),
-        }
-        return xr.Dataset(
-            {
-                **{
-                    key: (dims, a[key], {"long_name": name, "units": unit})
-                    for key, (name, unit) in long_names.items()
-                },
-                **{
-                    key: (
-                        dims,
-                        _spelled(a["context"][..., part], decode),
-                        {"long_name": name, "units": "text"},
-                    )
-                    for key, (name, part) in texts.items()
-                },
-            }
-        )
+        texts = {key: _spelled(context[..., part], decode) for key, part in parts.items()}
+        return {key: array for key, array in self.arrays.items() if key != "context"} | texts
 
 
 def _spelled(ids: NDArray[np.int64], decode: Decode) -> NDArray[np.object_]:

@@ -16,9 +16,7 @@ from hiddenscope.stats.sample import Sample
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import xarray as xr
-
-    from hiddenscope.stats.base import Accumulator, Decode
+    from hiddenscope.stats.base import Accumulator, Decode, State
     from hiddenscope.stats.batch import Batch, Layout
 
 ACCUMULATORS: tuple[type[Accumulator], ...] = (
@@ -67,9 +65,9 @@ class StreamState:
         """Return the state with its tokens labelled as those of one of several corpora."""
         return type(self)(self.layout, [part.of_corpus(number) for part in self.parts])
 
-    def datasets(self, decode: Decode) -> dict[str, xr.Dataset]:
-        """Label every accumulator's arrays, by group."""
-        return {part.name: part.dataset(decode) for part in self.parts}
+    def tables(self, decode: Decode) -> dict[str, State]:
+        """Return every accumulator's arrays for the profile, by group."""
+        return {part.name: part.tables(decode) for part in self.parts}
 
 
 class States:

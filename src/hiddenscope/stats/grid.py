@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import xarray as xr
-
 from hiddenscope.grid import CELLS
 from hiddenscope.stats.base import CountAccumulator
 
 if TYPE_CHECKING:
-    from hiddenscope.stats.base import Decode
+    from hiddenscope.stats.base import Decode, State
     from hiddenscope.stats.batch import Batch
 
 
@@ -33,7 +31,6 @@ class Grid(CountAccumulator):
             for site, scan in enumerate(rows.scans)
         )
 
-    def dataset(self, decode: Decode) -> xr.Dataset:
-        """Label the counts ``[site, stratum, cell]``."""
-        attrs = {"long_name": "values in a cell of the grid", "units": "values"}
-        return xr.Dataset({"count": (("site", "stratum", "cell"), self.dense(), attrs)})
+    def tables(self, decode: Decode) -> State:
+        """Return the counts ``[site, stratum, cell]``."""
+        return {"count": self.dense()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import xarray as xr
 
 from hiddenscope.stats.base import Accumulator
 
@@ -19,15 +18,6 @@ if TYPE_CHECKING:
 
 NOWHERE = np.int64(np.iinfo(np.int64).max)
 """Stands for the document of a value that there is not."""
-
-_NAMES = {
-    "mean": "mean",
-    "m2": "sum of squared deviations from the mean",
-    "m3": "sum of cubed deviations from the mean",
-    "m4": "sum of fourth powers of deviations from the mean",
-    "min": "smallest finite value",
-    "max": "largest finite value",
-}
 
 
 class Moments(Accumulator):
@@ -74,56 +64,11 @@ class Moments(Accumulator):
         """Join the moments of disjoint sets of tokens."""
         return self._new(_join(self.arrays, other.arrays))
 
-    def dataset(self, decode: Decode) -> xr.Dataset:
-        """Label the moments ``[site, stratum, channel]``."""
-        dims = ("site", "stratum", "channel")
-        a = self.arrays
-        variables = {
-            "count": (
-                dims[:2],
-                a["count"],
-                {"long_name": "tokens finite at the site", "units": "tokens"},
-            ),
-            **{
-                key: (dims, a[key], {"long_name": name, "units": _units(key)})
-                for key, name in _NAMES.items()
-            },
-            "over": (
-                dims,
-                a["over"],
-                {
-                    "long_name": "tokens with a magnitude of at least the threshold",
-                    "units": "tokens",
-                    "threshold": self.layout.outlier,
-                },
-            ),
-            "over_rms": (
-                dims,
-                a["over_rms"],
-                {
-                    "long_name": "tokens with a magnitude of at least the factor times the root "
-                    "mean square of their hidden state",
-                    "units": "tokens",
-                    "factor": self.layout.outlier_rms,
-                },
-            ),
-            "nonfinite": (
-                dims,
-                a["nonfinite"],
-                {"long_name": "values that are NaN or infinite", "units": "values"},
-            ),
-            "nonfinite_document": (
-                dims[:2],
-                np.where(a["nonfinite_document"] == NOWHERE, -1, a["nonfinite_document"]),
-                {"long_name": "first document with such a value, -1 without", "units": "1"},
-            ),
-        }
-        return xr.Dataset(variables)
-
-
-def _units(key: str) -> str:
-    power = {"m2": "^2", "m3": "^3", "m4": "^4"}.get(key, "")
-    return f"activation{power}"
+    def tables(self, decode: Decode) -> State:
+        """Return the moments ``[site, stratum, channel]``."""
+        document = self.arrays["nonfinite_document"]
+        found = np.where(document == NOWHERE, -1, document)
+        return self.arrays | {"nonfinite_document": found}
 
 
 def _join(a: State, b: State) -> State:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from hiddenscope.grid import CELLS
 from hiddenscope.stats.base import CountAccumulator
@@ -15,11 +14,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hiddenscope.stats.base import Decode
+    from hiddenscope.stats.base import Decode, State
     from hiddenscope.stats.batch import Batch
 
 MAGNITUDES = CELLS // 2
-NORMS = {"l2": "L2 norm of a hidden state", "linf": "largest magnitude of a hidden state"}
+NORMS = ("l2", "linf")
 
 
 class Norms(CountAccumulator):
@@ -44,15 +43,9 @@ class Norms(CountAccumulator):
                     for site, finite in enumerate(rows.finite):
                         yield (i, site, k), _by_magnitude(values[site, finite])
 
-    def dataset(self, decode: Decode) -> xr.Dataset:
-        """Label the counts ``[site, stratum, magnitude]``."""
-        dims = ("site", "stratum", "magnitude")
-        return xr.Dataset(
-            {
-                key: (dims, counts, {"long_name": f"tokens by {words}", "units": "tokens"})
-                for (key, words), counts in zip(NORMS.items(), self.dense(), strict=True)
-            }
-        )
+    def tables(self, decode: Decode) -> State:
+        """Return the counts ``[site, stratum, magnitude]``."""
+        return dict(zip(NORMS, self.dense(), strict=True))
 
 
 def _by_magnitude(magnitudes: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import xarray as xr
 
 from hiddenscope.stats.base import Accumulator
 
@@ -81,42 +80,14 @@ class Positions(Accumulator):
         """Join the profiles of disjoint sets of tokens."""
         return self._new(_join(self.arrays, other.arrays, self.layout.channels))
 
-    def dataset(self, decode: Decode) -> xr.Dataset:
-        """Label the buckets that hold tokens, ``[site, stratum, position]``."""
+    def tables(self, decode: Decode) -> State:
+        """Return the buckets up to the last that holds tokens, ``[site, stratum, position]``."""
         filled = np.flatnonzero(self.arrays["count"].any(0))
         stop = int(filled[-1]) + 1 if len(filled) else 0
-        dims = ("site", "stratum", "position")
-        stops = np.append(STARTS[1:], np.iinfo(np.int64).max)[:stop]
-        labels = {
-            "mean": ("mean over tokens and channels", "activation"),
-            "m2": ("sum of squared deviations from the mean", "activation^2"),
-            "absmax": ("largest magnitude", "activation"),
+        return {key: array[..., :stop] for key, array in self.arrays.items()} | {
+            "position_start": STARTS[:stop],
+            "position_stop": np.append(STARTS[1:], np.iinfo(np.int64).max)[:stop],
         }
-        return xr.Dataset(
-            {
-                "count": (
-                    dims[1:],
-                    self.arrays["count"][:, :stop],
-                    {"long_name": "tokens finite at every site", "units": "tokens"},
-                ),
-                **{
-                    key: (dims, self.arrays[key][..., :stop], {"long_name": name, "units": unit})
-                    for key, (name, unit) in labels.items()
-                },
-            },
-            coords={
-                "position_start": (
-                    "position",
-                    STARTS[:stop],
-                    {"long_name": "first position of the bucket", "units": "tokens"},
-                ),
-                "position_stop": (
-                    "position",
-                    stops,
-                    {"long_name": "first position after the bucket", "units": "tokens"},
-                ),
-            },
-        )
 
 
 def _join(a: State, b: State, channels: int) -> State:

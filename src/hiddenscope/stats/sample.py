@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
-import xarray as xr
 
 from hiddenscope.stats.base import Accumulator
 from hiddenscope.stats.batch import NO_TOKEN
@@ -102,8 +101,8 @@ class Sample(Accumulator):
     def _passage_tokens(self) -> int:
         return min(PASSAGE, self.layout.sample_tokens // 2)
 
-    def dataset(self, decode: Decode) -> xr.Dataset:
-        """Label the tokens ``[site, token, channel]``, by (document, window, position)."""
+    def tables(self, decode: Decode) -> State:
+        """Return the tokens ``[site, token, channel]``, by (document, window, position)."""
         a = self.arrays
         place = tuple(a[key] for key in _PLACE)
         order = np.lexsort(place)
@@ -115,45 +114,13 @@ class Sample(Accumulator):
         passage[by_window[np.all(same, axis=0)]] = 1
         ids = a["token_id"][order]
         pieces = [decode([int(i)]) if i != NO_TOKEN else "" for i in ids]
-        labels = {
-            "corpus": "corpus of the document, 0 where there is one",
-            "document": "document, in order",
-            "window": "window in the document",
-            "position": "position in the window",
-            "token_id": "token id",
+        return {
+            "state": np.ascontiguousarray(a["state"][order].transpose(1, 0, 2)),
+            **{key: a[key][order] for key in _LABELS},
+            "piece": np.array(pieces, dtype=object),
+            "stratum": np.array(self.layout.strata, dtype=object)[a["stratum"][order]],
+            "passage": passage[order],
         }
-        return xr.Dataset(
-            {
-                "state": (
-                    ("site", "token", "channel"),
-                    np.ascontiguousarray(a["state"][order].transpose(1, 0, 2)),
-                    {
-                        "long_name": "hidden state",
-                        "units": "activation",
-                        "precision": "rounded to bfloat16",
-                    },
-                ),
-                **{
-                    key: ("token", a[key][order], {"long_name": name, "units": "1"})
-                    for key, name in labels.items()
-                },
-                "piece": (
-                    "token",
-                    np.array(pieces, dtype=object),
-                    {"long_name": "text of the token", "units": "text"},
-                ),
-                "stratum": (
-                    "token",
-                    np.array(self.layout.strata, dtype=object)[a["stratum"][order]],
-                    {"long_name": "stratum of the token", "units": "text"},
-                ),
-                "passage": (
-                    "token",
-                    passage[order],
-                    {"long_name": "1 where the token belongs to the passage", "units": "1"},
-                ),
-            }
-        )
 
 
 def _mix(x: Hashes) -> Hashes:
