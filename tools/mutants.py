@@ -66,7 +66,17 @@ OPERATORS = sorted(
 )
 """Each operator is replaced by its nearest relatives only: most others fail with a TypeError."""
 
-HEAVY = ("torch", "transformers", "pandas", "xarray", "h5netcdf", "matplotlib.figure")
+HEAVY = (
+    "torch",
+    "transformers.modeling_utils",
+    "transformers.models.gpt2.modeling_gpt2",
+    "transformers.models.llama.modeling_llama",
+    "pandas",
+    "xarray",
+    "h5netcdf",
+    "scipy.stats",
+    "matplotlib.figure",
+)
 """Imported once in each worker, before it forks; nothing of hiddenscope is."""
 
 KILLED, SURVIVED, TIMED_OUT = "killed", "survived", "timed out"
