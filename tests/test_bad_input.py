@@ -655,3 +655,65 @@ class TestLoadingSaysWhatItLeftOut:
         p = hs.profile(multimodal(tmp_path / "model"), text="Some words to measure.")
         assert p.sites == ["embed", "block.0.resid_post", "final_norm"]
         assert all(check["passed"] for check in p.checks)
+
+
+@pytest.fixture(scope="module")
+def measured() -> hs.Profile:
+    return hs.from_states({"embed": STATES, "block.0.resid_post": 2 * STATES})
+
+
+ASKED: dict[str, tuple[Callable[[hs.Profile], object], str]] = {
+    "view number": (lambda p: p.moments(view=3), "view must be a text, got 3"),
+    "view none": (lambda p: p.norms(view=None), "view must be a text, got None"),
+    "view of a figure": (lambda p: p.plot.histogram(view=3), "view must be a text"),
+    "bins part": (lambda p: p.histogram(bins=1.5), "bins must be a whole number, got 1.5"),
+    "bins text": (lambda p: p.plot.histogram(bins="a"), "bins must be a whole number"),
+    "range number": (lambda p: p.histogram(range=0), "two finite numbers"),
+    "range of three": (lambda p: p.histogram(range=(0, 1, 2)), "two finite numbers"),
+    "range text": (lambda p: p.histogram(range="ab"), "range must be a number or several"),
+    "sites number": (lambda p: p.histogram(sites=3), "sites must be a text or a list"),
+    "sites of a figure": (lambda p: p.plot.ridge(sites=3), "sites must be a text or a list"),
+    "quantile text": (lambda p: p.quantiles("x"), "q must be a number or several, got the text"),
+    "quantile true": (lambda p: p.quantiles([True]), "q must be a number or several"),
+    "norm quantile": (lambda p: p.norms(q=1.5), "between 0 and 1"),
+    "without text": (lambda p: p.covariance(without="3"), "without must be a whole number"),
+    "without parts": (lambda p: p.r2(without=[1.5]), "without must be a whole number or several"),
+    "k part": (lambda p: p.loudest(k=1.5), "k must be a whole number, or None, got 1.5"),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_what_a_profile_is_asked(measured: hs.Profile, name: str) -> None:
+    ask, says = ASKED[name]
+    refused(lambda: ask(measured), says)
+
+
+def test_one_number_stands_for_several(measured: hs.Profile) -> None:
+    assert measured.norms(q=0.5).columns.tolist() == ["tokens", "q0.5"]
+    assert measured.covariance(without=3).equals(measured.covariance(without=[3]))
+    small = hs.from_states({"embed": STATES}, sample_mib=np.int8(100))
+    assert small.sample("all").sizes["token"] == 10
+
+
+@pytest.mark.parametrize("name", [None, b"demo", 3])
+def test_a_model_is_loaded_by_its_name(name: object) -> None:
+    refused(lambda: load(name), "name must be a text")
+
+
+@pytest.mark.parametrize("given", ["text", "sources", "sites"])
+def test_an_array_without_axes_is_no_list(given: str) -> None:
+    arguments = {"text": "Some words."} | {given: np.array(4)}
+    refused(lambda: hs.profile("demo", **arguments), f"{given} must be")
+
+
+@pytest.mark.parametrize("where", ["tokenizer", "model"])
+def test_a_padding_token_that_the_model_does_not_know_is_never_read(
+    where: str, tmp_path: Path
+) -> None:
+    options = {"pad_token_id": -1} if where == "model" else {}
+    folder = tiny.save(tiny.make("llama", **options), tmp_path / "model")
+    if where == "tokenizer":
+        path = folder / "tokenizer_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token": "<extra>"}))
+    p = hs.profile(str(folder), text=["Some text to be measured here. " * 4, "Short."])
+    assert p.manifest["corpus"]["padding"] > 0

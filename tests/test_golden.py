@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import hiddenscope as hs
@@ -31,6 +32,18 @@ def test_an_older_profile_opens_with_its_tables_and_figures(version: int, tmp_pa
         getattr(p.plot, kind)()
     again = hs.open(p.save(tmp_path / "again.nc"))
     assert again.dataset.attrs["schema_version"] == version
+
+
+def test_before_schema_3_the_ends_were_those_of_whole_tokens() -> None:
+    x = np.random.default_rng(0).normal(size=(2, 30, 8)).astype(np.float32)
+    x[0, 3, 5], x[0, 3, 1] = np.nan, 50
+    with pytest.warns(hs.HiddenscopeWarning):
+        p = hs.from_states({"embed": x})
+    assert float(p.quantiles(1.0, view="all")[0, 0]) == 50
+    finite = np.isfinite(x).all(-1)
+    p.stream["moments"]["max"].values[:] = x[finite].max()
+    p.dataset.attrs["schema_version"] = 2
+    assert float(p.quantiles(1.0, view="all")[0, 0]) == pytest.approx(50, rel=0.01)
 
 
 def test_what_an_older_schema_lacks_is_refused_by_name() -> None:

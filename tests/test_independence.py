@@ -25,6 +25,7 @@ from hiddenscope.strata import PADDING
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from hiddenscope.models import LoadedModel
     from hiddenscope.profiles import Profile
 
 LONG, SHORT = TEXT * 3, TEXT[:60]
@@ -312,3 +313,28 @@ class TestRecord:
             model(input_ids=self.IDS[:, 30:], past_key_values=past)
         with pytest.warns(HiddenscopeWarning, match="rotary tables"):
             recorder.profile()
+
+
+def test_batch_mates_are_tried_again_where_a_later_shard_has_longer_ones(demo: LoadedModel) -> None:
+    model = tiny.make("gpt2")
+    model.h[1].mlp.act = Mates(model.h[1].mlp.act)
+    texts = ["Hello there my friend.", "The end of.", "Some text of some words. " * 2]
+    texts += ["Words of text here now."] * 4
+    texts += ["A much longer text stands here. " * 6, "The end.", "Short one."]
+
+    def run(batch_tokens: int) -> hs.Profile:
+        return hs.profile(
+            model,
+            text=texts,
+            tokenizer=demo.tokenizer,
+            shard_bytes=200,
+            batch_tokens=batch_tokens,
+        )
+
+    alone, together = run(1), run(4096)
+    assert together.manifest["corpus"]["shards"] > 1
+    for site in alone.sites:
+        a, b = (p.channels(site, "all")["std"] for p in (alone, together))
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+    detail = next(c["detail"] for c in together.checks if c["name"] == "batch mates")
+    assert "batches held texts of one length" in detail

@@ -94,6 +94,23 @@ def test_what_a_recurrent_state_has_read_is_told_by_the_mask_or_taken_to_be_text
     assert np.argwhere(read_mask(wider, (2, 6), state).starts).tolist() == [[1, 2]]
 
 
+def test_without_a_cache_the_first_columns_of_a_wider_mask_are_those_of_the_tokens() -> None:
+    mask = torch.tensor([[1, 1, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 1, 1]])
+    reading = read_mask(mask, (2, 5), NOTHING)
+    assert reading.real.tolist() == [[True] * 5, [False] + [True] * 4]
+    assert np.argwhere(reading.starts).tolist() == [[0, 0], [1, 1]]
+    model, ids = tiny.make("llama"), torch.tensor([[5, 6, 7, 8, 9]])
+    with hs.record(model) as recorder, torch.no_grad():
+        wide = model(ids, attention_mask=mask[:1], use_cache=False).last_hidden_state
+        plain = model(ids, use_cache=False).last_hidden_state
+    assert torch.equal(wide, plain)
+    assert recorder.profile().tokens["first"] == 2
+    assert recorder.profile().tokens["regular"] == 8
+    # A model that keeps a state in its modules has read the first columns before.
+    inside = read_mask(mask, (2, 5), Past.of({}, inside=True))
+    assert np.argwhere(~inside.real).tolist() == [[0, 3], [0, 4]]
+
+
 def test_no_mask_at_all_is_no_padding() -> None:
     for nothing in (None, {}, {"linear_attention": None}, {"full_attention": None}):
         reading = read_mask(nothing, (2, 6), NOTHING)

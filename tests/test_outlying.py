@@ -402,7 +402,7 @@ def test_without_its_counts_the_rule_says_what_is_missing(full: Known) -> None:
 def words_of(found: analysis.Outliers, *rows: tuple, **options: int) -> str:
     names = ["channel", "sites", "blocks", "values", "cut", "value", "site", "piece", "position"]
     table = pd.DataFrame(rows, columns=names).set_index("channel")
-    return analysis.massive_words(replace(found, massive_channels=table), **options)
+    return analysis.massive_words(replace(found, _massive_channels=table), **options)
 
 
 def test_massive_activations_in_words(full: Known) -> None:

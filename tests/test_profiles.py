@@ -161,7 +161,7 @@ OPTIONAL = {
     "norms": lambda p: p.norms(),
     "positions": lambda p: p.positions(),
     "cross": lambda p: p.r2(),
-    "extremes": lambda p: p.extremes(),
+    "extremes": lambda p: p.outliers().massive,
     "sample": lambda p: p.sample(),
 }
 
@@ -175,6 +175,7 @@ def test_an_absent_group_refuses_its_own_question_only(
     with h5py.File(path, "r+") as file:
         del file[f"residual/{group}"]
     p = hs.open(path)
+    pd.testing.assert_frame_equal(p.outliers().channels, demo_profile.outliers().channels)
     for name, ask in OPTIONAL.items():
         if name == group:
             with pytest.raises(ProfileError, match=rf"holds no '{group}'.*measure again"):
@@ -278,6 +279,9 @@ def test_float64_values_beyond_float32_are_counted_as_infinite_and_said() -> Non
     x[0, 7, 2], x[0, 9, 3] = 1e300, -1e39
     with pytest.warns(hs.HiddenscopeWarning) as said:
         p = hs.from_states({"embed": x, "block.0.resid_post": x.clip(-9, 9)}, causal=False)
+    assert p.manifest["model"]["state_dtype"]["embed"] == "float64"
+    finite = next(c for c in p.checks if c["name"] == "finite")
+    assert finite["detail"].endswith("; float64 values beyond float32 are counted as infinite")
     words = [str(w.message) for w in said]
     assert any("2 finite float64 values are beyond float32" in w for w in words)
     counts = p.stream["grid"]["count"].isel(site=0).sum("stratum")

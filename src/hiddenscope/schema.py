@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-VERSION = 2
+VERSION = 3
 REQUIRED = ("grid", "moments")
 """Groups without which nothing can be answered; any other may be absent."""
 FULL, COMPACT = "full", "compact"
@@ -78,7 +78,7 @@ def _products(dims: tuple[str, ...], form: str, what: str = "") -> Variable:
 def _tokens(dims: tuple[str, ...], dtype: str = "int64") -> dict[str, Variable]:
     """Say of a token where it stands and what it is."""
     return {
-        "corpus": Variable(dims, "corpus of the document, 0 where there is one", "1", since=2),
+        "corpus": Variable(dims, "corpus of the document, 0 where there is one", "1", since=3),
         "document": Variable(dims, "document, in order", "1"),
         "window": Variable(dims, "window in the document", "1"),
         "position": Variable(dims, "position in the window", "tokens"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hiddenscope import arguments
 from hiddenscope.errors import ViewError
 
 if TYPE_CHECKING:
@@ -95,7 +96,10 @@ def select(view: str, available: Sequence[str] = ALL_STRATA) -> tuple[str, ...]:
     ------
     ViewError
         A part of the view is neither a stratum nor a named view.
+    InputError
+        The view is no text.
     """
+    arguments.check({"view": arguments.TEXT}, {"view": view})
     named = {
         "all": set(available),
         DEFAULT_VIEW: set(available) - LEFT_OUT_OF_REST,

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from hiddenscope import arguments
 from hiddenscope.analysis.views import group, strata_index
 from hiddenscope.errors import InputError
 
@@ -119,7 +120,7 @@ def _check(v: _View, kind: str, without: Sequence[int]) -> list[int]:
         msg = f"unknown kind of R² {kind!r}: choose one of {', '.join(KINDS)}"
         raise InputError(msg)
     channels = v.mean.shape[1]
-    chosen = sorted({int(c) for c in without})
+    chosen = sorted(set(arguments.numbers("without", without, whole=True).tolist()))
     wrong = [c for c in chosen if not 0 <= c < channels]
     if wrong or len(chosen) >= channels:
         msg = (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from hiddenscope import grid
+from hiddenscope import arguments, grid
 from hiddenscope.analysis.summary import moments
 from hiddenscope.analysis.views import choose_sites, group, manifest, site_names, strata_index
 from hiddenscope.errors import InputError
@@ -56,14 +56,14 @@ def quantiles(
     InputError, SiteError, ViewError
         A probability is outside [0, 1]; a site or view is unknown.
     """
-    levels = np.atleast_1d(np.asarray(q, np.float64))
+    levels = arguments.numbers("q", q)
     if not ((levels >= 0) & (levels <= 1)).all():
         msg = f"quantiles are probabilities between 0 and 1, got {levels.tolist()}"
         raise InputError(msg)
     names = choose_sites(stream, sites)
     table = moments(stream, view).loc[names]
-    # Files of schema 1 have the extremes of whole tokens only; the grid has all finite values.
-    whole = (table["nonfinite"] == 0) | (stream.root.attrs["schema_version"] > 1)
+    # Before schema 3 the extremes were those of whole tokens; the grid has all finite values.
+    whole = (table["nonfinite"] == 0) | (stream.root.attrs["schema_version"] >= 3)
     low, high = table["min"].where(whole, -np.inf), table["max"].where(whole, np.inf)
     dtypes = manifest(stream).get("model", {}).get("state_dtype", {})
     values = [
@@ -114,6 +114,7 @@ def histogram(
     InputError, SiteError, ViewError
         `bins` or `range` make no sense; a site or view is unknown.
     """
+    arguments.check({"bins": arguments.WHOLE}, {"bins": bins})
     if not 1 <= bins <= MAX_BINS:
         msg = f"bins must be between 1 and {MAX_BINS:,}, got {bins}"
         raise InputError(msg)
@@ -123,8 +124,9 @@ def histogram(
         filled = np.flatnonzero(grid.merged(cell_counts(stream, view, names)).any(0))
         low, high = grid.EDGES[filled[[0, -1]]] if len(filled) else (0.0, 0.0)
     else:
-        low, high = range
-        if not (np.isfinite([low, high]).all() and low < high):
+        ends = arguments.numbers("range", range)
+        low, high = ends[[0, -1]]
+        if len(ends) != 2 or not (np.isfinite(ends).all() and low < high):
             msg = f"the range must be two finite numbers, the smaller first, got {range}"
             raise InputError(msg)
     edges = grid.snap(np.linspace(low, high, bins + 1))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from hiddenscope import grid
+from hiddenscope import arguments, grid
 from hiddenscope.analysis.distribution import cell_counts, quantiles
 from hiddenscope.analysis.largest import largest_over_median
 from hiddenscope.analysis.summary import moments
@@ -101,6 +101,7 @@ def densities(
     if x not in SCALES:
         msg = f"unknown x {x!r}: choose one of {', '.join(SCALES)}"
         raise InputError(msg)
+    arguments.check({"bins": arguments.WHOLE}, {"bins": bins})
     if not 2 <= bins <= 10_000:
         msg = f"bins must be between 2 and 10,000, got {bins}"
         raise InputError(msg)

@@ -53,31 +53,62 @@ KEPT_OF_A_CHANNEL = 8
 """How many values of one channel `extremes` keeps, at each site and of each stratum."""
 
 
+NO_EXTREMES = (
+    "massive activations cannot be told: this profile holds no 'extremes'; measure again to have "
+    "them"
+)
+
+
 @dataclass(frozen=True)
 class Outliers:
     """Outliers by both criteria.
 
     Attributes
     ----------
-    massive : DataFrame
-        Massive activations (Sun et al. 2024), largest first, with token and place, among the
-        extremes that the profile keeps: a magnitude over 100 and over 1,000 times the median
-        magnitude of the site, ``site_median``, taken over all its tokens × channels whatever
-        the view. ``median`` is that of the token's own hidden state.
-    massive_channels : DataFrame[channel]
-        The same by channel, largest first: ``sites`` (how many), ``blocks`` (such as
-        ``2, 11–27``), ``values`` (most at one site), ``cut`` (whether there may be more than the
-        profile keeps), and of the largest its ``value``, ``site``, ``piece`` and ``position``.
     thresholds : dict of str to float
     notes : tuple of str
         What the rules cannot say here, and why.
     """
 
-    massive: pd.DataFrame
-    massive_channels: pd.DataFrame
     thresholds: dict[str, float]
     notes: tuple[str, ...]
+    _massive: pd.DataFrame | None
+    _massive_channels: pd.DataFrame | None
     _channels: pd.DataFrame | None
+
+    @property
+    def massive(self) -> pd.DataFrame:
+        """Massive activations (Sun et al. 2024), largest first.
+
+        Among the extremes that the profile keeps, with token and place: a magnitude over 100 and
+        over 1,000 times the median magnitude of the site, ``site_median``, taken over all its
+        tokens × channels whatever the view. ``median`` is that of the token's own hidden state.
+
+        Raises
+        ------
+        ProfileError
+            The profile holds no extremes.
+        """
+        if self._massive is None:
+            raise ProfileError(NO_EXTREMES)
+        return self._massive
+
+    @property
+    def massive_channels(self) -> pd.DataFrame:
+        """Massive activations by channel, largest first.
+
+        DataFrame[channel]: ``sites`` (how many), ``blocks`` (such as ``2, 11–27``), ``values``
+        (most at one site), ``cut`` (whether there may be more than the profile keeps), and of the
+        largest its ``value``, ``site``, ``piece`` and ``position``.
+
+        Raises
+        ------
+        ProfileError
+            The profile holds no extremes.
+        """
+        if self._massive_channels is None:
+            raise ProfileError(NO_EXTREMES)
+        return self._massive_channels
 
     @property
     def channels(self) -> pd.DataFrame:
@@ -114,9 +145,11 @@ def outliers(stream: xr.DataTree, view: str = "rest") -> Outliers:
         The view is unknown.
     """
     thresholds = THRESHOLDS | manifest(stream).get("thresholds", {})
-    found = massive(stream, view, thresholds)
     table, notes = outlier_channels(stream, view, thresholds)
-    return Outliers(found, _by_channel(found), thresholds, notes, table)
+    if "extremes" not in stream.children:
+        return Outliers(thresholds, notes, None, None, table)
+    found = massive(stream, view, thresholds)
+    return Outliers(thresholds, notes, found, _by_channel(found), table)
 
 
 def massive(stream: xr.DataTree, view: str, thresholds: dict[str, float]) -> pd.DataFrame:
@@ -246,7 +279,9 @@ def massive_words(found: Outliers, most: int = 3) -> str:
         f"over {limits['massive']:g} and {limits['massive_ratio']:,g} × the median magnitude of "
         "the site"
     )
-    table = found.massive_channels
+    table = found._massive_channels
+    if table is None:
+        return NO_EXTREMES
     if table.empty:
         return f"no massive activations ({rule})"
     named = [_massive_channel(int(str(c)), row) for c, row in table.iloc[:most].iterrows()]

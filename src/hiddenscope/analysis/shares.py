@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from hiddenscope import arguments
 from hiddenscope.analysis.summary import channel_means
 from hiddenscope.analysis.views import block_sites
 from hiddenscope.errors import InputError
@@ -54,6 +55,7 @@ def loudest(
     if by not in BY:
         msg = f"channels cannot be ranked by {by!r}: choose one of {', '.join(BY)}"
         raise InputError(msg)
+    arguments.check({"k": arguments.optional(arguments.WHOLE)}, {"k": k})
     at = block_sites(stream)
     sums = {key: value[at] for key, value in channel_means(stream, view).items()}
     apart = sums["count"] * (sums["mean"] - sums["mean"].mean(1, keepdims=True)) ** 2

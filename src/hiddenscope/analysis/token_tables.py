@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from hiddenscope import grid
+from hiddenscope import arguments, grid
 from hiddenscope.analysis.views import (
     choose_sites,
     group,
@@ -40,7 +40,7 @@ _EXTREME_COLUMNS = (
 def norms(
     stream: xr.DataTree,
     which: str = "l2",
-    q: Sequence[float] = (0.01, 0.25, 0.5, 0.75, 0.99),
+    q: float | Sequence[float] = (0.01, 0.25, 0.5, 0.75, 0.99),
     view: str = "rest",
 ) -> pd.DataFrame:
     """Summarise the norms of hidden states.
@@ -50,7 +50,7 @@ def norms(
     stream : DataTree
     which : {'l2', 'linf'}
         The L2 norm or the largest magnitude of each hidden state.
-    q : sequence of float
+    q : float or sequence of float
     view : str
 
     Returns
@@ -66,13 +66,14 @@ def norms(
     if which not in NORMS:
         msg = f"unknown norm {which!r}: choose one of {', '.join(NORMS)}"
         raise InputError(msg)
-    if not all(0 <= level <= 1 for level in q):
-        msg = f"quantiles are probabilities between 0 and 1, got {list(q)}"
+    levels = arguments.numbers("q", q)
+    if not ((levels >= 0) & (levels <= 1)).all():
+        msg = f"quantiles are probabilities between 0 and 1, got {levels.tolist()}"
         raise InputError(msg)
     k = strata_index(stream, view)
     counts = np.asarray(group(stream, "norms")[which].values)[:, k].sum(1)
-    values = np.stack([grid.magnitude_quantiles(c, q) for c in counts])
-    columns = {f"q{level:g}": values[:, i] for i, level in enumerate(q)}
+    values = np.stack([grid.magnitude_quantiles(c, levels) for c in counts])
+    columns = {f"q{level:g}": values[:, i] for i, level in enumerate(levels)}
     index = pd.Index(site_names(stream), name="site")
     return pd.DataFrame({"tokens": counts.sum(1), **columns}, index=index)
 

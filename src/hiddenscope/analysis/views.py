@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hiddenscope import strata
+from hiddenscope import arguments, strata
 from hiddenscope.errors import ProfileError, SiteError
 from hiddenscope.sites import Site, select_sites
 
@@ -104,6 +104,8 @@ def choose_sites(stream: xr.DataTree, sites: str | list[str] | None) -> list[str
         return names
     held = group(stream, "moments")["hf_index"].values
     hf = [Site(n) for n, i in zip(names, held, strict=True) if i >= 0]
+    if not isinstance(sites, str):
+        sites = arguments.texts("sites", sites)
     return [s.name for s in select_sites(sites, [Site(n) for n in names], hf)]
 
 

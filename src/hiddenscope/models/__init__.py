@@ -3,7 +3,13 @@
 from hiddenscope.models.adopting import adopt
 from hiddenscope.models.alone import evaluation, left_alone, repeatable
 from hiddenscope.models.anatomy import POINTS, Step
-from hiddenscope.models.calling import forward_arguments, forward_pass, plain_ids, vocabulary
+from hiddenscope.models.calling import (
+    forward_arguments,
+    forward_pass,
+    padding_id,
+    plain_ids,
+    vocabulary,
+)
 from hiddenscope.models.context import context_length
 from hiddenscope.models.loaded import LoadedModel, describe
 from hiddenscope.models.loading import DEMO, DTYPES, load
@@ -39,6 +45,7 @@ __all__ = [
     "load",
     "mates_change",
     "padding_changes",
+    "padding_id",
     "picked_tokens",
     "plain_ids",
     "repeatable",

@@ -100,6 +100,14 @@ def shift_right(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor) -
     raise ModelError(msg)
 
 
+def padding_id(model: PreTrainedModel, wanted: Any) -> int:
+    """Return a token to pad with: the one that is wanted, if the model knows it, else 0.
+
+    The mask decides what is padding; but what has no embedding cannot be put into a batch.
+    """
+    return wanted if isinstance(wanted, int) and 0 <= wanted < vocabulary(model) else 0
+
+
 def vocabulary(model: PreTrainedModel) -> int:
     """Return how many tokens a model knows.
 

@@ -12,6 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import is_accelerate_available
 
+from hiddenscope import arguments
 from hiddenscope.errors import HiddenscopeWarning, ModelError
 from hiddenscope.models import checkpoint, gguf_file, hub, memory
 from hiddenscope.models.adopting import adopt
@@ -74,6 +75,7 @@ def load(
     HiddenscopeWarning
         Code that comes with the model is run.
     """
+    arguments.check({"name": arguments.TEXT}, {"name": name})
     if dtype is not None and dtype not in DTYPES:
         msg = f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}"
         raise ModelError(msg)

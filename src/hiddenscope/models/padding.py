@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from hiddenscope.models.alone import left_alone
-from hiddenscope.models.calling import forward_arguments, forward_pass, plain_ids
+from hiddenscope.models.calling import forward_arguments, forward_pass, padding_id, plain_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ def padding_changes(model: PreTrainedModel, side: str) -> float:
     """
     ids = torch.tensor([plain_ids(model, TOKENS)], device=model.device)
     pad = getattr(model.config.get_text_config(), "pad_token_id", None)
-    filler = torch.full((1, PADDING), pad if isinstance(pad, int) else 0, device=model.device)
+    filler = torch.full((1, PADDING), padding_id(model, pad), device=model.device)
     parts = [(ids, 1), (filler, 0)][:: 1 if side == "right" else -1]
     padded = torch.cat([x for x, _ in parts], 1)
     mask = torch.cat([torch.full_like(x, real) for x, real in parts], 1)

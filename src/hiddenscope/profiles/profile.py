@@ -144,7 +144,7 @@ class Profile:
     def norms(
         self,
         which: str = "l2",
-        q: Sequence[float] = (0.01, 0.25, 0.5, 0.75, 0.99),
+        q: float | Sequence[float] = (0.01, 0.25, 0.5, 0.75, 0.99),
         view: str = "rest",
     ) -> pd.DataFrame:
         """See `hiddenscope.analysis.norms`."""

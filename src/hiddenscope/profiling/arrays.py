@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from hiddenscope import arguments
 from hiddenscope.corpus import check_tokenizer, special_ids
 from hiddenscope.errors import InputError
 from hiddenscope.models import RESIDUAL
-from hiddenscope.profiling import arguments
 from hiddenscope.profiling.assemble import assemble, describe_tokenizer
 from hiddenscope.profiling.layouts import make_layout, make_options
 from hiddenscope.profiling.streams import set_apart
 from hiddenscope.sites import Site
-from hiddenscope.stats import NO_TOKEN, Batch, States, StreamState, Tokens, find_massive, to_float32
+from hiddenscope.stats import NO_TOKEN, Batch, States, StreamState, Tokens, find_massive
 from hiddenscope.strata import PADDING, PLAIN, REGULAR, stratify
 
 if TYPE_CHECKING:
@@ -170,8 +170,8 @@ def _tensor(site: str, values: Any) -> torch.Tensor:
     if not x.dtype.is_floating_point:
         msg = f"{what} are {x.dtype}: expected floating point"
         raise InputError(msg)
-    if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-        x = to_float32(x)
+    if x.dtype not in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
+        x = x.float()
     if x.ndim != 3 or not x.numel():
         msg = f"{what} have shape {tuple(x.shape)}: expected [batch, pos, channel]"
         raise InputError(msg)

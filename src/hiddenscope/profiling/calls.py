@@ -66,6 +66,8 @@ class CallReader:
         self.rotary = find_rotary(stream.owner)
         self.reset()
         self._signature = inspect.signature(stream.owner.forward)
+        # RecurrentGemma keeps what it has read in its own modules.
+        self._holds_state = any(hasattr(m, "recurrent_states") for m in stream.owner.modules())
         self._generating = False
         self._prompt: int | None = None
 
@@ -164,7 +166,7 @@ class CallReader:
                 "configuration before hiddenscope.record"
             )
             raise MaskError(msg)
-        past = Past.of(given)
+        past = Past.of(given, inside=self._holds_state)
         rows, length = shape
         return read_mask(given.get("attention_mask"), (rows, length), past), past
 

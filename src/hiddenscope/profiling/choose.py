@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from hiddenscope import arguments
 from hiddenscope.errors import SiteError
-from hiddenscope.profiling import arguments
 from hiddenscope.profiling.streams import group_by_width
 from hiddenscope.sites import select_sites
 

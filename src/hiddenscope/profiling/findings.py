@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-_RESOLUTION = {"float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
+_RESOLUTION = {"float64": 2.0**-24, "float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 FLOAT16_CELL = 0x4780
 """The first cell of magnitudes (65,536 and more) that float16, up to 65,504, cannot hold."""
 MAX_CHANNELS = 4
@@ -41,7 +41,7 @@ def check_stream(
     dtypes = described["state_dtype"]
     return [
         _check_counts(stream, described["tokens"], where),
-        _check_finite(stream, where),
+        _check_finite(stream, dtypes, where),
         _check_range(stream, where),
         _check_resolution(stream, dtypes, where),
     ]
@@ -56,7 +56,7 @@ def _check_counts(stream: xr.DataTree, tokens: Mapping[str, int], where: str) ->
     return Check("counts", passed, detail if passed else f"does not hold: {detail}")
 
 
-def _check_finite(stream: xr.DataTree, where: str) -> Check:
+def _check_finite(stream: xr.DataTree, dtypes: Mapping[str, str], where: str) -> Check:
     counts = np.asarray(analysis.group(stream, "grid")["count"].values)
     by_site = grid.nonfinite(counts).sum(-1)
     bad = np.flatnonzero(by_site)
@@ -77,6 +77,8 @@ def _check_finite(stream: xr.DataTree, where: str) -> Check:
         f"{by_site.sum():,} values are NaN or infinite{where}, first at {', '.join(parts)}: their "
         "tokens are left out of moments, norms and R², and counted in the grid"
     )
+    if any(dtypes.get(names[i]) == "float64" for i in bad):
+        detail += "; float64 values beyond float32 are counted as infinite"
     return Check("finite", False, detail, "warning", float(by_site.sum()))
 
 

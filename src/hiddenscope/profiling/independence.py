@@ -45,7 +45,8 @@ class Independence:
         self._rotary = find_rotary(model)
         self._picked = picked_tokens(model)
         # What families are known to do needs no trying out.
-        self._tried = not self.padded or has_known_rotary(model)
+        self._known = has_known_rotary(model)
+        self._tried: list[tuple[int, int]] = []
         self._shift: float | None = None
         self._long = self._sparse = 0
 
@@ -75,12 +76,15 @@ class Independence:
             self._rotary.reset()
 
     def _try_out(self, windows: Sequence[Window]) -> None:
-        """Run the shortest window alone and beside the longest."""
-        by_length = sorted(windows, key=lambda w: len(w.ids))
-        if self._tried or not windows or len(by_length[0].ids) == len(by_length[-1].ids):
+        """Run the shortest window alone and beside the longest, if it was not with such lengths."""
+        if not self.padded or self._known or not windows:
             return
-        self._tried = True
-        short, long = (by_length[i].ids.tolist() for i in (0, -1))
+        short, long = (pick(windows, key=lambda w: len(w.ids)).ids.tolist() for pick in (min, max))
+        lengths = len(short), len(long)
+        within = any(s <= lengths[0] and lengths[1] <= t for s, t in self._tried)
+        if within or lengths[0] == lengths[1]:
+            return
+        self._tried.append(lengths)
         self._shift = mates_change(self.model, short, long, self.pad_id)
         self.padded = not moves_states(self._shift, self._dtype)
 

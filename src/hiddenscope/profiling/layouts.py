@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hiddenscope import arguments
 from hiddenscope.analysis import THRESHOLDS
 from hiddenscope.errors import InputError
-from hiddenscope.profiling import arguments
 from hiddenscope.stats import COMPACT_BYTES, Layout
 from hiddenscope.strata import PLAIN
 
@@ -56,6 +56,8 @@ class Options:
 
     def __post_init__(self) -> None:
         arguments.check(dict.fromkeys(_NUMBERS, arguments.NUMBER), vars(self))
+        # Small types of NumPy overflow where they are multiplied.
+        object.__setattr__(self, "sample_mib", float(self.sample_mib))
         if not 0 <= self.sample_mib < math.inf:
             msg = f"the sample's budget must be at least 0 MiB and finite, got {self.sample_mib}"
             raise InputError(msg)

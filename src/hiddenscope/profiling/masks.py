@@ -60,17 +60,20 @@ class Past:
     cache : object or None
     tokens : int or None
         How many it holds; None where it does not say (a recurrent state).
+    inside : bool
+        Whether the model may hold a state in its modules, which nobody hands it.
     """
 
     cache: Any
     tokens: int | None
+    inside: bool = False
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Past:
+    def of(cls, given: Mapping[str, Any], *, inside: bool = False) -> Past:
         """Find it among the arguments of a call."""
         cache = next((given[name] for name in STATES if given.get(name) is not None), None)
         if cache is None:
-            return cls(None, 0)
+            return cls(None, 0, inside)
         try:
             return cls(cache, int(cache.get_seq_length()))
         except AttributeError:
@@ -175,8 +178,8 @@ def _read_keys(mask: torch.Tensor, shape: tuple[int, int], past: Past, kind: str
     rows, length = shape
     width = mask.shape[1]
     cached = past.tokens
-    if kind in _RECURRENT or cached is None or (past.cache is None and width > length):
-        # A state inside of the model has read what the mask says of earlier tokens.
+    if kind in _RECURRENT or cached is None or past.inside:
+        # A state has read what the mask says of earlier tokens.
         begin = width - length
     else:
         begin = cached - past.keys_left_out(length, kind) if kind else cached

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hiddenscope import corpus
+from hiddenscope import arguments, corpus
 from hiddenscope.capture import verify
 from hiddenscope.errors import InputError, SourceError
 from hiddenscope.models import (
@@ -20,10 +20,10 @@ from hiddenscope.models import (
     forward_arguments,
     forward_pass,
     load,
+    padding_id,
     repeatable,
     vocabulary,
 )
-from hiddenscope.profiling import arguments
 from hiddenscope.profiling.independence import Independence
 from hiddenscope.profiling.layouts import make_options
 from hiddenscope.profiling.left_out import left_out
@@ -241,7 +241,7 @@ class _Loop:
         self.windower = windower
         tokenizer = recorder.loaded.tokenizer
         pad = tokenizer.pad_token_id if tokenizer is not None else None
-        self.pad_id = int(pad) if pad is not None else 0
+        self.pad_id = padding_id(recorder.loaded.model, pad)
         self.independence = Independence(recorder.loaded.model, self.pad_id)
         self.again: Callable[[], None] = lambda: None
         self.shards = 0

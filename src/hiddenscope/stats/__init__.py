@@ -8,7 +8,6 @@ from hiddenscope.stats.batch import (
     Batch,
     Layout,
     Tokens,
-    to_float32,
 )
 from hiddenscope.stats.cross import COMPACT_BYTES
 from hiddenscope.stats.fold import ACCUMULATORS, Fold, States, StreamState
@@ -28,5 +27,4 @@ __all__ = [
     "StreamState",
     "Tokens",
     "find_massive",
-    "to_float32",
 ]

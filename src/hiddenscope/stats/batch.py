@@ -102,10 +102,10 @@ class Tokens:
         """
         flat = states.detach().reshape(-1, states.shape[-1])
         gathered = flat[torch.from_numpy(self.order).to(flat.device)]
-        return to_float32(gathered) if gathered.dtype == torch.float64 else gathered
+        return _to_float32(gathered) if gathered.dtype == torch.float64 else gathered
 
 
-def to_float32(states: torch.Tensor) -> torch.Tensor:
+def _to_float32(states: torch.Tensor) -> torch.Tensor:
     """Round states to float32, and warn of finite values that it cannot hold."""
     rounded = states.float()
     lost = int((torch.isinf(rounded) & torch.isfinite(states)).sum())

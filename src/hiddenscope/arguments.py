@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 
 from hiddenscope.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Kind(NamedTuple):
@@ -39,9 +41,22 @@ FLAG = _of("True or False", bool, np.bool_)
 WHOLE = _of("a whole number", int, np.integer)
 NUMBER = _of("a number", int, float, np.integer, np.floating)
 FUNCTION = Kind("a function", callable)
-DTYPE = _of("a name such as 'float32'", str, torch.dtype)
-DEVICE = _of("a name such as 'cpu'", str, torch.device)
 DEVICE_MAP = _of("a name such as 'auto' or a dictionary", str, dict)
+
+
+def _torch(expected: str, name: str) -> Kind:
+    """Return a kind that is a text or an object of torch, which is not imported for that."""
+    return Kind(
+        expected,
+        lambda value: (
+            isinstance(value, str)
+            or (type(value).__module__, type(value).__name__) == ("torch", name)
+        ),
+    )
+
+
+DTYPE = _torch("a name such as 'float32'", "dtype")
+DEVICE = _torch("a name such as 'cpu'", "device")
 
 
 def check(kinds: Mapping[str, Kind], given: Mapping[str, Any]) -> None:
@@ -80,7 +95,7 @@ def texts(name: str, value: Any, *, paths: bool = False, none: bool = True) -> l
     if value is None and none:
         return []
     several = [value] if isinstance(value, types) else value
-    if isinstance(several, bytes | bytearray | Mapping) or not isinstance(several, Iterable):
+    if isinstance(several, bytes | bytearray | Mapping) or not _holds_several(several):
         msg = f"{name} must be {kind} or a list of them, got {shown(value)}"
         raise InputError(msg)
     held = list(several)
@@ -89,6 +104,28 @@ def texts(name: str, value: Any, *, paths: bool = False, none: bool = True) -> l
             msg = f"{name} must hold {kind} each, but number {number} is {shown(item)}"
             raise InputError(msg)
     return [os.fsdecode(item) if isinstance(item, os.PathLike) else str(item) for item in held]
+
+
+def numbers(name: str, value: Any, *, whole: bool = False) -> NDArray[Any]:
+    """Return one number, or several, as an array of one axis.
+
+    Raises
+    ------
+    InputError
+        It is, or holds, something else.
+    """
+    kind = WHOLE if whole else NUMBER
+    held = list(value) if _holds_several(value) and not isinstance(value, str) else [value]
+    for item in held:
+        if not kind.fits(item):
+            msg = f"{name} must be {kind.expected} or several, got {shown(value)}"
+            raise InputError(msg)
+    return np.array(held, np.int64 if whole else np.float64)
+
+
+def _holds_several(value: Any) -> bool:
+    # An array without axes calls itself iterable and is not.
+    return isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
 
 
 def shown(value: Any) -> str:
