@@ -294,3 +294,11 @@ def test_the_first_and_last_quantile_of_magnitudes_are_the_ends_of_what_was_coun
     values = np.float32([1.5, 2.0, 40.0])
     found = grid.magnitude_quantiles(count(values)[: grid.CELLS // 2], [0.0, 1.0])
     assert (np.abs(found - [1.5, 40.0]) <= cell_width(np.array([1.5, 40.0]))).all()
+
+
+def test_around_two_values_lie_the_boundaries_of_their_cells() -> None:
+    assert grid.around(1.0, 1.0) == (1.0, 1 + 2.0**-7)
+    assert grid.around(1 - 1e-9, 1 - 1e-9) == (1 - 2.0**-8, 1.0)
+    assert grid.around(2.0, 3.0) == (2.0, 3 + 2.0**-6)
+    assert grid.around(0.0, 0.0)[0] < 0, "the cells of both zeros are one"
+    assert grid.around(-np.inf, np.inf) == (grid.EDGES[0], grid.EDGES[-1])

@@ -173,6 +173,13 @@ def snap(edges: ArrayLike) -> Floats:
     return np.asarray(EDGES[np.unique(nearer)], np.float64)
 
 
+def around(low: float, high: float) -> tuple[float, float]:
+    """Return the boundaries of the cells of two values: the last at or below, the first above."""
+    first = int(np.searchsorted(EDGES, low, "right")) - 1
+    last = int(np.searchsorted(EDGES, high, "right"))
+    return float(EDGES[max(first, 0)]), float(EDGES[min(last, len(EDGES) - 1)])
+
+
 def rebin(counts: NDArray[np.int64], edges: Floats) -> NDArray[np.int64]:
     """Count values between cell boundaries, exactly.
 

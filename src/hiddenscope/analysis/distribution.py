@@ -132,8 +132,7 @@ def histogram(
     edges = grid.snap(np.linspace(low, high, bins + 1))
     if range is None or len(edges) < 2:
         # Whole cells at the ends, so that the smallest and the largest value are inside.
-        first = grid.EDGES[max(int(np.searchsorted(grid.EDGES, low, "right")) - 1, 0)]
-        last = grid.EDGES[min(int(np.searchsorted(grid.EDGES, high, "right")), len(grid.EDGES) - 1)]
+        first, last = grid.around(low, high)
         edges = np.concatenate([[first], edges[(edges > first) & (edges < last)], [last]])
         edges = _even_ends(edges, bins)
     counts = grid.rebin(cell_counts(stream, view, names), edges)

@@ -166,9 +166,7 @@ def _binned(
     wanted = origin + unit * steps
     # Whole cells at the ends: the smallest and the largest value of a range lie inside of it.
     rounding = 1e-12 * (abs(origin) + abs(unit * steps[[0, -1]]))
-    before = int(np.searchsorted(grid.EDGES, wanted[0] - rounding[0], "right")) - 1
-    after = int(np.searchsorted(grid.EDGES, wanted[-1] + rounding[1], "right"))
-    first, last = grid.EDGES[[max(before, 0), min(after, len(grid.EDGES) - 1)]]
+    first, last = grid.around(wanted[0] - rounding[0], wanted[-1] + rounding[1])
     inner = grid.snap(wanted)
     edges = np.concatenate([[first], inner[(inner > first) & (inner < last)], [last]])
     held = grid.rebin(counts, edges)

@@ -160,11 +160,10 @@ def extremes(stream: xr.DataTree, view: str = "rest", site: str | None = None) -
     index = [site_index(stream, site)] if site else list(range(len(names)))
     k = strata_index(stream, view)
     data = group(stream, "extremes")
-    several = "corpus" in data and bool((data["corpus"] > 0).any())
-    columns = {
-        key: np.asarray(data[key].values)[np.ix_(np.array(index), k)]
-        for key in (*(("corpus",) if several else ()), *_EXTREME_COLUMNS)
-    }
+    keys: tuple[str, ...] = _EXTREME_COLUMNS
+    if "corpus" in data and (data["corpus"] > 0).any():
+        keys = ("corpus", *keys)
+    columns = {key: np.asarray(data[key].values)[np.ix_(np.array(index), k)] for key in keys}
     shape = columns["channel"].shape
     at, stratum, _ = (i.ravel() for i in np.indices(shape))
     strata = strata_names(stream)

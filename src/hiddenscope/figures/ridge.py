@@ -118,8 +118,15 @@ def _row(axes: Axes, part: pd.DataFrame, base: float, top: float, colour: ColorT
     tall = _height(part["density"].to_numpy(), top)
     normal = _height(part["normal"].to_numpy(), top)
     middle = (edges[:-1] + edges[1:]) / 2
-    under: dict[str, Any] = {"color": "#dcdcdc", "linewidth": 0, "zorder": 1.5}
-    axes.fill_between(middle, base, base - normal, gid=f"grey:{site}", **under)
+    axes.fill_between(
+        middle,
+        base,
+        base - normal,
+        color="#dcdcdc",
+        linewidth=0,
+        zorder=1.5,
+        gid=f"grey:{site}",
+    )
     axes.stairs(
         base - tall,
         edges,
@@ -131,8 +138,15 @@ def _row(axes: Axes, part: pd.DataFrame, base: float, top: float, colour: ColorT
         zorder=2,
         gid=f"density:{site}",
     )
-    over: dict[str, Any] = {"color": INK, "linewidth": 0.45, "alpha": 0.8, "zorder": 2.5}
-    axes.plot(middle, base - normal, gid=f"normal:{site}", **over)
+    axes.plot(
+        middle,
+        base - normal,
+        color=INK,
+        linewidth=0.45,
+        alpha=0.8,
+        zorder=2.5,
+        gid=f"normal:{site}",
+    )
 
 
 def _claim(s: Subject) -> str:

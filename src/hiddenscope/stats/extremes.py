@@ -25,10 +25,10 @@ _INTEGERS = ("channel", "corpus", "document", "window", "position", "token_id")
 class Extremes(Accumulator):
     """The `RANKS` largest finite magnitudes of each site and stratum, `PER_CHANNEL` per channel.
 
-    Also those of tokens with a NaN or infinity elsewhere. Ties go to the smaller (document,
-    window, position, channel). Merging is exact in spite of the limit per channel: a value that
-    falls out of the ranks of a part would fall out of those of the whole. Where the places of
-    two corpora are equal, the smaller token id, value and number of the corpus come first.
+    Also those of tokens with a NaN or infinity elsewhere. Equal magnitudes are ordered by
+    document, window, position and channel, the smaller first; where two corpora were merged and
+    these are equal too, by token id, value and corpus. Merging is exact in spite of the limit per
+    channel: a value that is not among the ranks of a part is not among those of the whole.
     """
 
     name = "extremes"
