@@ -216,7 +216,7 @@ class TestResidualStream:
         kept = [x for x in gc.get_objects() if type(x) is torch.Tensor]
         assert len(watch.checks) == 3
         # The text itself is in the toy's own list of calls.
-        assert sum(x.shape[-1] == 67 for x in kept) == 1
+        assert sum(x.shape[-1:] == (67,) for x in kept) == 1
 
 
 class TestPoints:
