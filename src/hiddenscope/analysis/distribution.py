@@ -120,7 +120,7 @@ def histogram(
         raise InputError(msg)
     names = choose_sites(stream, sites)
     if range is None:
-        # From the grid: the moments leave out whole tokens for one value that is not finite.
+        # From the grid, which holds every finite value in files of any schema.
         filled = np.flatnonzero(grid.merged(cell_counts(stream, view, names)).any(0))
         low, high = grid.EDGES[filled[[0, -1]]] if len(filled) else (0.0, 0.0)
     else:

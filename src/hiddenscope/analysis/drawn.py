@@ -113,10 +113,11 @@ def densities(
         empty.attrs = {"low": -1.0, "high": 1.0, "linear": 1.0, "sites": table}
         return empty
     shown = list(usable.index)
-    ends = quantiles(stream, [BEYOND, 1 - BEYOND], view, shown).values
+    levels = quantiles(stream, [BEYOND, 1 - BEYOND, 0.0, 1.0], view, shown).values
+    ends = levels[:, :2].copy()
     # Of few values not even one may lie beyond, also where no token is finite as a whole.
     few = usable["tokens"].to_numpy() * group(stream, "moments").sizes["channel"] * BEYOND < 1
-    ends[few] = quantiles(stream, [0.0, 1.0], view, shown).values[few]
+    ends[few] = levels[few, 2:]
     origin, unit = (usable[k].to_numpy(np.float64)[:, None] for k in ("origin", "unit"))
     ends = (ends - origin) / unit
     low, high = float(ends.min()), float(ends.max())

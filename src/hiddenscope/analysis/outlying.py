@@ -89,9 +89,7 @@ class Outliers:
         ProfileError
             The profile holds no extremes.
         """
-        if self._massive is None:
-            raise ProfileError(NO_EXTREMES)
-        return self._massive
+        return _held(self._massive, NO_EXTREMES)
 
     @property
     def massive_channels(self) -> pd.DataFrame:
@@ -106,9 +104,7 @@ class Outliers:
         ProfileError
             The profile holds no extremes.
         """
-        if self._massive_channels is None:
-            raise ProfileError(NO_EXTREMES)
-        return self._massive_channels
+        return _held(self._massive_channels, NO_EXTREMES)
 
     @property
     def channels(self) -> pd.DataFrame:
@@ -127,9 +123,14 @@ class Outliers:
         ProfileError
             The profile is of an older schema, without the counts that the rule needs.
         """
-        if self._channels is None:
-            raise ProfileError(self.notes[-1])
-        return self._channels
+        return _held(self._channels, self.notes[-1] if self.notes else "")
+
+
+def _held(table: pd.DataFrame | None, why: str) -> pd.DataFrame:
+    """Return a table, or say why the profile has nothing to make it from."""
+    if table is None:
+        raise ProfileError(why)
+    return table
 
 
 def outliers(stream: xr.DataTree, view: str = "rest") -> Outliers:
