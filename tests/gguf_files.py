@@ -1,4 +1,4 @@
-"""Writing GGUF files of tiny models, as llama.cpp's converter does, with the demo's tokenizer."""
+"""Writing GGUF files of tiny models, as llama.cpp's converter does, with a part of demo's words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import gguf
 import tiny
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +17,24 @@ if TYPE_CHECKING:
     import numpy as np
     from transformers import PreTrainedModel
 
-VOCABULARY = json.loads((tiny.DEMO / "tokenizer.json").read_text())["model"]
+# The first words of the demo's vocabulary, as the package gguf takes long to read each. They are in
+# the order of the merges that make them.
+TOKENIZER = json.loads((tiny.DEMO / "tokenizer.json").read_text())
+WORDS = sorted(TOKENIZER["model"]["vocab"], key=TOKENIZER["model"]["vocab"].get)[:1152]
+SINGLE = 257  # what is made by no merge: the special token and 256 bytes
+MERGES = TOKENIZER["model"]["merges"][: len(WORDS) - SINGLE]
+TOKENIZER["model"] |= {"vocab": {w: i for i, w in enumerate(WORDS)}, "merges": MERGES}
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Return the tokenizer whose words and merges are written."""
+    made = Tokenizer.from_str(json.dumps(TOKENIZER))
+    return PreTrainedTokenizerFast(tokenizer_object=made, bos_token=WORDS[0], eos_token=WORDS[0])
+
+
+def make(kind: str, **options: object) -> PreTrainedModel:
+    """Make a tiny random model for these words."""
+    return tiny.make(kind, vocab_size=len(WORDS), **options)
 
 
 def tensors(model: PreTrainedModel, architecture: str = "llama") -> dict[str, np.ndarray]:
@@ -73,10 +92,9 @@ def write(
     writer.add_rope_dimension_count(config.hidden_size // heads)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
-    words = sorted(VOCABULARY["vocab"], key=VOCABULARY["vocab"].get)
-    writer.add_token_list(words)
-    writer.add_token_types([gguf.TokenType.CONTROL] + [gguf.TokenType.NORMAL] * (len(words) - 1))
-    writer.add_token_merges([" ".join(pair) for pair in VOCABULARY["merges"]])
+    writer.add_token_list(WORDS)
+    writer.add_token_types([gguf.TokenType.CONTROL] + [gguf.TokenType.NORMAL] * (len(WORDS) - 1))
+    writer.add_token_merges([" ".join(pair) for pair in MERGES])
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(0)
     for key, value in metadata.items():

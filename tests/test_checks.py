@@ -484,6 +484,7 @@ class TestResidue:
         # In float32 the sum would be 1.
         assert residue(SUM, [1.0], [2.0**-24], [1.0]) == (2.0**-24, True)
         assert residue(SUM, [-1.0, 0.0], [-1.0, 1.0], [-2.5, 1.0]) == (0.2, False)
+        assert residue(SUM, [2.0**-40], [2.0**-40], [2.0**-38]) == (0.5, False)
 
     def test_by_the_coarsest_dtype(self) -> None:
         coarse, fine = torch.bfloat16, torch.float32

@@ -195,18 +195,17 @@ def checkpoint_without(folder: Path, key: str) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-@pytest.fixture
-def broken(tmp_path: Path) -> dict[str, Path]:
-    """Folders and files that cannot be measured."""
-    made = tiny.save(tiny.make("llama"), tmp_path / "whole")
-    folders = {}
+@pytest.fixture(scope="module")
+def broken(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder of folders and files that cannot be measured."""
+    held = tmp_path_factory.mktemp("broken")
     for name in ("tokenizer", "weights", "keys", "config"):
-        folders[name] = Path(shutil.copytree(made, tmp_path / f"no-{name}"))
-    for path in folders["tokenizer"].glob("tokenizer*"):
+        shutil.copytree(small, held / f"no-{name}")
+    for path in (held / "no-tokenizer").glob("tokenizer*"):
         path.unlink()
-    (folders["weights"] / "model.safetensors").unlink()
-    checkpoint_without(folders["keys"], "layers.1.mlp.up_proj.weight")
-    (folders["config"] / "config.json").unlink()
+    (held / "no-weights" / "model.safetensors").unlink()
+    checkpoint_without(held / "no-keys", "layers.1.mlp.up_proj.weight")
+    (held / "no-config" / "config.json").unlink()
     files = {
         "empty.txt": b"",
         "latin.txt": "an \u00fcbermensch".encode("latin-1"),
@@ -217,10 +216,9 @@ def broken(tmp_path: Path) -> dict[str, Path]:
         "deep.jsonl": b"[" * 200_000,
     }
     for name, data in files.items():
-        folders[name] = tmp_path / name
-        folders[name].write_bytes(data)
-    (tmp_path / "nothing").mkdir()
-    return folders
+        (held / name).write_bytes(data)
+    (held / "nothing").mkdir()
+    return held
 
 
 @pytest.mark.parametrize(
@@ -264,16 +262,16 @@ def broken(tmp_path: Path) -> dict[str, Path]:
     ids=lambda x: " ".join(x) if isinstance(x, list) else "",
 )
 def test_bad_input_is_refused_with_advice(
-    run: Run, broken: dict[str, Path], tmp_path: Path, arguments: list[str], says: str
+    run: Run, broken: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
 ) -> None:
-    assert broken
-    before = contents(tmp_path)
+    monkeypatch.chdir(broken)
+    before = contents(broken)
     code, out, err = run("profile", *arguments)
     assert code == 2
     said = " ".join(err.split())
     assert re.search(says, said), said
     assert "Traceback" not in out + err
-    assert contents(tmp_path) == before
+    assert contents(broken) == before
     assert not Path("hiddenscope-runs").exists()
 
 

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture(scope="module")
 def llama() -> PreTrainedModel:
-    return tiny.make("llama")
+    return gguf_files.make("llama")
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +65,7 @@ class TestLoading:
         assert loaded.name == "tiny"
 
     def test_its_tokenizer_is_in_the_file(self, whole: Path) -> None:
-        original, rebuilt = load("demo").tokenizer, load(str(whole)).tokenizer
-        assert original is not None
+        original, rebuilt = gguf_files.tokenizer(), load(str(whole)).tokenizer
         assert rebuilt is not None
         for text in (TEXT, "  1812\n\n  and 12 apples<|endoftext|> é"):
             assert rebuilt(text)["input_ids"] == original(text)["input_ids"]
@@ -223,7 +222,7 @@ class TestRefusals:
         with pytest.raises(ModelError, match=match):
             load(str(path))
 
-    @pytest.mark.parametrize("missing", [1, 1000, 400_000])
+    @pytest.mark.parametrize("missing", [1, 1000, 100_000])
     def test_a_truncated_file_says_how_much_is_there(
         self, tmp_path: Path, whole: Path, missing: int
     ) -> None:
@@ -267,7 +266,7 @@ class TestRefusals:
     def test_half_of_the_experts_are_never_zeros(self, tmp_path: Path) -> None:
         """Transformers puts two tensors into one, and leaves zeros where one is missing."""
         # It does not read the width of an expert, and takes Qwen's.
-        model = tiny.make("qwen3_moe", mlp_only_layers=[], moe_intermediate_size=768)
+        model = gguf_files.make("qwen3_moe", mlp_only_layers=[], moe_intermediate_size=768)
         weights = gguf_files.tensors(model, "qwen3moe")
         options: dict[str, Any] = {
             "architecture": "qwen3moe",
@@ -397,10 +396,10 @@ class TestTokenizers:
         return split
 
     def test_smollm_splits_digits_from_all_else(self, pieces: Any) -> None:
-        text = "in  1990\n\n7"
+        text = "in 1990"
         assert pieces(text) != pieces(text, tokenizer__ggml__pre="smollm")
         made = pieces(text, tokenizer__ggml__pre="smollm")
-        assert made == ["in", "ĠĠ", "1", "9", "9", "0", "ĊĊ", "7"]
+        assert made == ["in", "Ġ", "1", "9", "9", "0"]
 
     def test_qwen_composes_letters_and_accents(self, pieces: Any) -> None:
         apart, together = "the\u0301", "th\u00e9"
@@ -410,10 +409,9 @@ class TestTokenizers:
 
     def test_llama_takes_whole_words_without_merges(self, pieces: Any) -> None:
         """A word that is in the vocabulary and that no merges lead to."""
-        words = sorted(gguf_files.VOCABULARY["vocab"], key=gguf_files.VOCABULARY["vocab"].get)
         # The last word is what the last merge makes.
-        words[-1] = "zzqzz"
-        merges = [" ".join(pair) for pair in gguf_files.VOCABULARY["merges"][:-1]]
+        words = [*gguf_files.WORDS[:-1], "zzqzz"]
+        merges = [" ".join(pair) for pair in gguf_files.MERGES[:-1]]
         options = {"tokenizer__ggml__tokens": words, "tokenizer__ggml__merges": merges}
         assert pieces("zzqzz", **options) != ["zzqzz"]
         assert pieces("zzqzz", **options, tokenizer__ggml__pre="llama-bpe") == ["zzqzz"]
@@ -446,7 +444,7 @@ class TestTokenizers:
         if not known:
             assert "may not be followed" in str(warned[0].message)
             # The original one is beyond doubt.
-            again = hs.profile(str(path), text=TEXT, tokenizer=load("demo").tokenizer)
+            again = hs.profile(str(path), text=TEXT, tokenizer=gguf_files.tokenizer())
             assert "tokenizer" not in {c["name"] for c in again.checks}
 
     def test_whether_a_bos_is_added_is_what_the_file_says(self, pieces: Any) -> None:
@@ -511,7 +509,7 @@ class TestUse:
 
     def test_its_numbers_are_those_of_the_model(self, whole: Path, llama: PreTrainedModel) -> None:
         by_file = hs.profile(str(whole), text=TEXT)
-        by_object = hs.profile(llama, tokenizer=load("demo").tokenizer, text=TEXT)
+        by_object = hs.profile(llama, tokenizer=gguf_files.tokenizer(), text=TEXT)
         assert by_file.moments().equals(by_object.moments())
         assert by_file.r2().equals(by_object.r2())
 
@@ -524,7 +522,7 @@ def main_ends_well() -> None:
 
 def lfm2(path: Path, extra: dict[str, np.ndarray] | None = None) -> Path:
     """Write a tiny LFM2, one of the architectures that transformers can keep packed."""
-    model = tiny.make("lfm2", intermediate_size=96, block_multiple_of=32)
+    model = gguf_files.make("lfm2", intermediate_size=96, block_multiple_of=32)
     config = deepcopy(model.config)
     config.intermediate_size = model.layers[0].feed_forward.w1.out_features
     return gguf_files.write(

@@ -4,8 +4,8 @@ Usage: python tools/mutants.py [PACKAGE ...] [--sample 150] [--seed 0] [--jobs 2
 
 The faults come from cosmic-ray's operators: an operator or a comparison replaced, a number one
 larger or smaller, a condition negated, a loop left out. A sample of them is drawn for each
-package, and only the test files of that package are run. A fault for which they do not end within
-three times their usual processor time is listed apart and is no kill.
+package, and only the test files of that package are run, the shortest tests first. A fault for
+which they do not end within three times their usual processor time is listed apart and is no kill.
 """
 
 from __future__ import annotations
@@ -125,6 +125,34 @@ def idle_spans(code: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     return [((n.lineno, n.col_offset), (n.end_lineno or 0, n.end_col_offset or 0)) for n in idle]
 
 
+class ShortestFirst:
+    """Runs the tests in the order of how long they took when they were run for the first time.
+
+    Parameters
+    ----------
+    noted : Path
+        Where those times are, or will be after the first run.
+    """
+
+    def __init__(self, noted: Path) -> None:
+        self.noted = noted
+        self.seconds: dict[str, float] = json.loads(noted.read_text()) if noted.exists() else {}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Sort the tests; those that were not run before keep their order."""
+        items.sort(key=lambda item: self.seconds.get(item.nodeid, 0.0))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note what a test took, but not what it shares with others."""
+        if report.when == "call":
+            self.seconds.setdefault(report.nodeid, report.duration)
+
+    def pytest_sessionfinish(self) -> None:
+        """Write the times down, once."""
+        if not self.noted.exists():
+            self.noted.write_text(json.dumps(self.seconds))
+
+
 def prepare(tests: str) -> None:
     """Move this worker into a copy of the project of its own, and import what is heavy."""
     copy = Path(tempfile.mkdtemp(prefix="mutants-"))
@@ -143,7 +171,7 @@ def prepare(tests: str) -> None:
         importlib.import_module(name)
 
 
-def plant(mutant: Mutant, limit: float) -> Mutant:
+def plant(mutant: Mutant, limit: float, noted: Path) -> Mutant:
     """Plant a fault, run the tests of its package, and take the fault out again."""
     place = Path(mutant.module)
     code = place.read_text()
@@ -152,13 +180,13 @@ def plant(mutant: Mutant, limit: float) -> Mutant:
     before, after = next((a.strip(), b.strip()) for a, b in lines if a != b)
     place.write_text(planted)
     try:
-        outcome, seconds = run_tests(mutant.package, limit)
+        outcome, seconds = run_tests(mutant.package, limit, noted)
     finally:
         place.write_text(code)
     return replace(mutant, outcome=outcome, seconds=seconds, before=before, after=after)
 
 
-def run_tests(package: str, limit: float) -> tuple[str, float]:
+def run_tests(package: str, limit: float, noted: Path) -> tuple[str, float]:
     """Run a package's tests in a child process; return the outcome and its processor seconds.
 
     The limit is one of processor time, which no other work on the machine uses up; a child that
@@ -170,7 +198,7 @@ def run_tests(package: str, limit: float) -> tuple[str, float]:
         code = 1
         try:
             resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(limit), math.ceil(limit)))
-            code = run_pytest(PACKAGES[package])
+            code = run_pytest(PACKAGES[package], noted)
         finally:
             os._exit(code)
     ended = status = 0
@@ -187,7 +215,7 @@ def run_tests(package: str, limit: float) -> tuple[str, float]:
     return outcome, used.ru_utime + used.ru_stime
 
 
-def run_pytest(files: tuple[str, ...]) -> int:
+def run_pytest(files: tuple[str, ...], noted: Path) -> int:
     """Run test files until one test fails, without a word; return the exit code."""
     os.setpgid(0, 0)
     silent = os.open(os.devnull, os.O_WRONLY)
@@ -197,7 +225,8 @@ def run_pytest(files: tuple[str, ...]) -> int:
     options = ["-x", "-q", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
     for plugin in ("cacheprovider", "xdist"):
         options += ["-p", f"no:{plugin}"]
-    return int(pytest.main([*options, *(f"tests/{name}" for name in files)]))
+    order = ShortestFirst(noted)
+    return int(pytest.main([*options, *(f"tests/{name}" for name in files)], [order]))
 
 
 def score(done: list[Mutant]) -> str:
@@ -210,15 +239,23 @@ def score(done: list[Mutant]) -> str:
     return f"{words}, {late} timed out" if late else words
 
 
-def judge(package: str, pool: ProcessPoolExecutor, sample: int, seed: int) -> list[Mutant]:
+def judge(
+    package: str, pool: ProcessPoolExecutor, sample: int, seed: int, notes: Path
+) -> list[Mutant]:
     """Plant a sample of a package's faults, and say what became of them."""
-    outcome, seconds = pool.submit(run_tests, package, 600.0).result()
+    noted = notes / f"{package.replace('/', '-')}.json"
+    outcome, seconds = pool.submit(run_tests, package, 600.0, noted).result()
     if outcome != SURVIVED:
         sys.exit(f"the tests of {package} do not pass before anything is planted: {outcome}")
     every = list(mutants(package))
     some = random.Random(seed).sample(every, min(sample, len(every)))
     print(f"{package}: {len(some)} of {len(every)} faults, tests of {seconds:.1f} s", flush=True)
-    done = list(pool.map(plant, some, [10 + 3 * seconds] * len(some)))
+    limit = 10 + 3 * seconds
+    done: list[Mutant] = []
+    for mutant in pool.map(plant, some, [limit] * len(some), [noted] * len(some)):
+        done.append(mutant)
+        if len(done) % 10 == 0:
+            print(f"{package}: {score(done)}", flush=True)
     print(f"{package}: {score(done)}", flush=True)
     for m in sorted(done, key=lambda m: (m.module, m.line)):
         if m.outcome != KILLED:
@@ -242,14 +279,17 @@ def main() -> None:
     # A child of a process with several threads hangs: one thread each.
     os.environ |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "HF_HUB_OFFLINE": "1"}
     done: list[Mutant] = []
-    with ProcessPoolExecutor(
-        chosen.jobs,
-        multiprocessing.get_context("spawn"),
-        initializer=prepare,
-        initargs=(chosen.tests,),
-    ) as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="mutants-") as notes,
+        ProcessPoolExecutor(
+            chosen.jobs,
+            multiprocessing.get_context("spawn"),
+            initializer=prepare,
+            initargs=(chosen.tests,),
+        ) as pool,
+    ):
         for package in chosen.packages or PACKAGES:
-            done += judge(package, pool, chosen.sample, chosen.seed)
+            done += judge(package, pool, chosen.sample, chosen.seed, Path(notes))
     target = Path(chosen.output)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps([asdict(m) for m in done], indent=1))
