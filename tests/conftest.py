@@ -15,11 +15,13 @@ import pytest
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from hiddenscope.corpus import Document, Tally, Windower
     from hiddenscope.models import LoadedModel
     from hiddenscope.profiles import Profile
+    from hiddenscope.tokens import Tokens
 
     Run = Callable[..., tuple[int, str, str]]
 
@@ -29,10 +31,21 @@ TEXT = (
 )
 
 
+def cut_into_windows(
+    windower: Windower, documents: Iterable[Document]
+) -> tuple[list[Tokens], Tally]:
+    """Return the windows of all documents, and what was counted."""
+    from hiddenscope.corpus import Tally
+
+    tally = Tally()
+    return list(windower(documents, tally)), tally
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _threads() -> None:
     # Two processes on two cores leave one thread to each.
-    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+    alone = {"PYTEST_XDIST_WORKER", "OMP_NUM_THREADS"}.isdisjoint(os.environ)
+    torch.set_num_threads(2 if alone else 1)
 
 
 @pytest.fixture(scope="session")

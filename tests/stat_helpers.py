@@ -13,8 +13,9 @@ import xarray as xr
 from hypothesis import settings
 
 from hiddenscope.profiling.assemble import label
-from hiddenscope.stats import NO_TOKEN, Batch, Layout, Tokens
+from hiddenscope.stats import Batch, Layout, gather
 from hiddenscope.strata import PADDING
+from hiddenscope.tokens import NO_TOKEN, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -158,6 +159,7 @@ def make_batch(
     tokens = Tokens(
         ids=padded([w.ids for w in windows], NO_TOKEN),
         strata=padded([w.strata for w in windows], PADDING),
+        starts=padded([np.arange(len(w.ids)) == 0 for w in windows], 0),
         positions=padded([np.arange(len(w.ids)) for w in windows], 0),
         document=padded([np.full(len(w.ids), w.document) for w in windows], 0),
         window=np.array([w.window for w in windows]),
@@ -174,7 +176,7 @@ def make_batch(
         )
         for site in layout.sites
     }
-    return Batch(layout, tokens, {site: tokens.gather(x) for site, x in states.items()})
+    return Batch(layout, tokens, {site: gather(tokens, x) for site, x in states.items()})
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import tiny
+from conftest import cut_into_windows
 from tokenizers.processors import ByteLevel
 from transformers import AutoTokenizer, ByT5Tokenizer
 
@@ -430,7 +432,7 @@ class TestReading:
         assert corpus.size([str(tmp_path)], chat=True) == (tmp_path / "a.JSONL").stat().st_size
 
     def test_shards_never_cut_a_chat(self) -> None:
-        documents = [chat(*TURNS), chat(SYSTEM, *TURNS)]
+        documents = [chat(*TURNS), replace(chat(SYSTEM, *TURNS), index=1)]
         assert list(corpus.shards(documents, 16)) == [[documents[0]], [documents[1]]]
 
     @pytest.mark.parametrize(
@@ -510,20 +512,20 @@ class TestWindows:
         self, tokenizer: PreTrainedTokenizerBase
     ) -> None:
         tokenizer.chat_template = CHATML
-        documents = [chat(SYSTEM, *TURNS), chat(*TURNS)]
+        documents = [chat(SYSTEM, *TURNS), replace(chat(*TURNS), index=1)]
         windower = corpus.Windower(tokenizer, 8, chat=True)
-        windows = list(windower(documents))
+        windows, tally = cut_into_windows(windower, documents)
         assert windower.strata == CHAT
         for number, document in enumerate(documents):
-            own = [w for w in windows if w.document == number]
+            own = [w for w in windows if (w.document == number).all()]
             ids, strata = render(tokenizer, document)
-            np.testing.assert_array_equal(np.concatenate([w.ids for w in own]), ids)
-            np.testing.assert_array_equal(np.concatenate([w.strata for w in own]), strata)
-            assert [len(w.ids) for w in own[:-1]] == [8] * (len(own) - 1)
-            assert [w.window for w in own] == list(range(len(own)))
-            assert {w.digest for w in own} == {document.digest}
-        assert all(w.starts.tolist() == [True] + [False] * (len(w.ids) - 1) for w in windows)
-        assert (windower.documents, windower.cut, windower.with_bos) == (2, 2, 0)
+            np.testing.assert_array_equal(np.concatenate([w.ids[0] for w in own]), ids)
+            np.testing.assert_array_equal(np.concatenate([w.strata[0] for w in own]), strata)
+            assert [w.length for w in own[:-1]] == [8] * (len(own) - 1)
+            assert [int(w.window[0]) for w in own] == list(range(len(own)))
+            assert {int(w.digest[0]) for w in own} == {document.digest}
+        assert all(w.starts.tolist() == [[True] + [False] * (w.length - 1)] for w in windows)
+        assert (tally.documents, tally.cut, tally.with_bos) == (2, 2, 0)
 
     def test_bos(self, tokenizer: PreTrainedTokenizerBase) -> None:
         tokenizer.chat_template = GEMMA
@@ -531,23 +533,25 @@ class TestWindows:
         ids, _ = render(tokenizer, document)
         assert ids[0] == tokenizer.bos_token_id
         made = {
-            bos: list(corpus.Windower(tokenizer, 8, bos=bos, chat=True)([document]))
+            bos: cut_into_windows(corpus.Windower(tokenizer, 8, bos=bos, chat=True), [document])[0]
             for bos in corpus.BOS_MODES
         }
-        assert [w.ids[0] == 0 for w in made["auto"]] == [True] + [False] * (len(made["auto"]) - 1)
-        np.testing.assert_array_equal(np.concatenate([w.ids for w in made["never"]]), ids[1:])
-        assert all(w.ids[0] == 0 and len(w.ids) <= 8 for w in made["add"])
-        assert all(w.strata[0] == CHAT.index("template") for w in made["add"])
+        opened = [w.ids[0, 0] == 0 for w in made["auto"]]
+        assert opened == [True] + [False] * (len(opened) - 1)
+        np.testing.assert_array_equal(np.concatenate([w.ids[0] for w in made["never"]]), ids[1:])
+        assert all(w.ids[0, 0] == 0 and w.length <= 8 for w in made["add"])
+        assert all(w.strata[0, 0] == CHAT.index("template") for w in made["add"])
         # The template's own stands at the start of the first window: no second one is put there.
-        np.testing.assert_array_equal(np.concatenate([w.ids[1:] for w in made["add"]]), ids[1:])
+        np.testing.assert_array_equal(np.concatenate([w.ids[0, 1:] for w in made["add"]]), ids[1:])
 
     def test_packed(self, tokenizer: PreTrainedTokenizerBase) -> None:
         tokenizer.chat_template = CHATML
         documents = [chat(*TURNS), chat(SYSTEM, *TURNS)]
-        windows = list(corpus.Windower(tokenizer, 16, pack=True, chat=True)(documents))
+        windower = corpus.Windower(tokenizer, 16, pack=True, chat=True)
+        windows, _ = cut_into_windows(windower, documents)
         rendered = [render(tokenizer, d) for d in documents]
         eos, template = tokenizer.eos_token_id, CHAT.index("template")
         expected = [i for ids, _ in rendered for i in [*ids, eos]]
-        assert np.concatenate([w.ids for w in windows]).tolist() == expected
+        assert np.concatenate([w.ids[0] for w in windows]).tolist() == expected
         base = [s for _, strata in rendered for s in [*strata, template]]
-        assert np.concatenate([w.strata for w in windows]).tolist() == base
+        assert np.concatenate([w.strata[0] for w in windows]).tolist() == base

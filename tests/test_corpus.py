@@ -1,4 +1,4 @@
-"""From text to token batches: documents, shards, windows, strata, padding."""
+"""From text to batches of tokens: documents, shards, windows, strata, padding."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 import os
 import pkgutil
 import shlex
+from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
-from conftest import TEXT
+from conftest import TEXT, cut_into_windows
 from hypothesis import given
 from hypothesis import strategies as st
 from stat_helpers import EXAMPLES
@@ -24,7 +26,8 @@ from transformers import AutoTokenizer, BertTokenizer, ByT5Tokenizer
 from hiddenscope import corpus
 from hiddenscope.errors import InputError, SourceError
 from hiddenscope.profiling.assemble import describe_tokenizer
-from hiddenscope.strata import PADDING, PLAIN, stratify
+from hiddenscope.strata import PADDING, PLAIN
+from hiddenscope.tokens import NO_TOKEN, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -229,35 +232,37 @@ class TestWindows:
         self, tokenizer: PreTrainedTokenizerBase
     ) -> None:
         windower = corpus.Windower(tokenizer, 10)
-        windows = list(windower([corpus.Document(TEXT, "a"), corpus.Document("Short", "b")]))
+        documents = [corpus.Document(TEXT, "a", 4), corpus.Document("Short", "b", 5)]
+        windows, tally = cut_into_windows(windower, documents)
         ids = tokenizer(TEXT)["input_ids"]
-        own = [w for w in windows if w.document == 0]
-        np.testing.assert_array_equal(np.concatenate([w.ids for w in own]), ids)
-        assert [len(w.ids) for w in own[:-1]] == [10] * (len(own) - 1)
-        assert [w.window for w in own] == list(range(len(own)))
+        assert {w.ids.shape for w in windows[:-2]} == {(1, 10)}
+        assert np.concatenate([w.ids[0] for w in windows[:-1]]).tolist() == ids
+        assert [int(w.window[0]) for w in windows] == [*range(len(windows) - 1), 0]
         assert all((w.strata == PLAIN.index("regular")).all() for w in windows)
-        assert all(w.starts.tolist() == [True] + [False] * (len(w.ids) - 1) for w in windows)
-        assert all((w.documents == w.document).all() for w in windows)
+        assert all(w.starts.tolist() == [[True] + [False] * (w.length - 1)] for w in windows)
+        assert all(w.positions.tolist() == [list(range(w.length))] for w in windows)
+        assert [set(w.document[0]) for w in windows] == [{4}] * (len(windows) - 1) + [{5}]
+        digests = [d.digest for d in documents]
+        assert [int(w.digest[0]) for w in windows] == digests[:1] * (len(windows) - 1) + digests[1:]
         assert windower.strata == PLAIN
-        assert (windower.documents, windower.cut, windower.windows) == (2, 1, len(windows))
+        assert (tally.documents, tally.cut, tally.windows) == (2, 1, len(windows))
 
     def test_every_window_carries_the_tokenizers_special_tokens(
         self, bert: PreTrainedTokenizerBase
     ) -> None:
         letters = [5 + i % 10 for i in range(13)]
         text = " ".join("abcdefghij"[i - 5] for i in letters)
-        windower = corpus.Windower(bert, 7)
-        windows = list(windower([corpus.Document(text, "a")]))
-        assert [len(w.ids) for w in windows] == [7, 7, 5]
-        assert all((w.ids[0], w.ids[-1]) == (2, 3) for w in windows)
-        assert np.concatenate([w.ids[1:-1] for w in windows]).tolist() == letters
+        windows, tally = cut_into_windows(corpus.Windower(bert, 7), [corpus.Document(text, "a")])
+        assert [w.length for w in windows] == [7, 7, 5]
+        assert all((w.ids[0, 0], w.ids[0, -1]) == (2, 3) for w in windows)
+        assert np.concatenate([w.ids[0, 1:-1] for w in windows]).tolist() == letters
         for causal, first in ((True, "first"), (False, "special")):
-            window = windows[0]
-            special = corpus.special_ids(bert)
-            strata = stratify(window.ids, window.starts, special, window.strata, causal=causal)
-            assert strata.tolist() == names(first, *["regular"] * 5, "special")
+            made = windows[0].stratified(corpus.special_ids(bert), causal=causal)
+            assert made.strata.tolist() == [names(first, *["regular"] * 5, "special")]
+            # A copy: the other stream of an encoder-decoder reads the same tokens.
+            assert windows[0].strata.tolist() == [names(*["regular"] * 7)]
         assert corpus.adds_bos(bert)
-        assert windower.with_bos == 3
+        assert tally.with_bos == 3
 
     def test_an_id_that_serves_only_as_unknown_is_not_special(
         self, bert: PreTrainedTokenizerBase, tokenizer: PreTrainedTokenizerBase
@@ -273,10 +278,10 @@ class TestWindows:
 
     def test_a_limit_cuts_the_last_window(self, tokenizer: PreTrainedTokenizerBase) -> None:
         windower = corpus.Windower(tokenizer, 8)
-        made = list(corpus.limit_tokens(windower([corpus.Document(TEXT, "a")]), 21))
-        assert [len(w.ids) for w in made] == [8, 8, 5]
-        for name in ("strata", "starts", "documents"):
-            assert [len(getattr(w, name)) for w in made] == [8, 8, 5]
+        windows = windower([corpus.Document(TEXT, "a")], corpus.Tally())
+        made = list(corpus.limit_tokens(windows, 21))
+        for name in ("ids", "strata", "starts", "positions", "document"):
+            assert [getattr(w, name).shape for w in made] == [(1, 8), (1, 8), (1, 5)]
 
 
 @EXAMPLES
@@ -285,41 +290,43 @@ def test_batches_hold_every_window_once_sorted_stably_within_the_bound(
     lengths: list[int], batch_tokens: int
 ) -> None:
     windows = [
-        corpus.Window(
-            i,
-            i,
-            0,
-            ids=np.arange(n) + 1,
-            strata=np.full(n, PLAIN.index("regular"), np.int8),
-            starts=np.arange(n) % 4 == 0,
-            documents=i + np.arange(n) // 4,
+        Tokens.of_window(
+            np.arange(n) + 1,
+            np.full(n, PLAIN.index("regular"), np.int8),
+            np.arange(n) % 4 == 0,
+            i + np.arange(n) // 4,
+            window=i + 7,
+            digest=i,
         )
         for i, n in enumerate(lengths)
     ]
-    made = list(corpus.batches(windows, batch_tokens, 0))
+    made = list(corpus.batches(windows, batch_tokens))
     order = [int(d) for batch in made for d in batch.digest]
     assert order == sorted(range(len(lengths)), key=lambda i: -lengths[i])
     for batch in made:
-        assert batch.input_ids.size <= batch_tokens or len(batch.input_ids) == 1
+        assert batch.ids.size <= batch_tokens or len(batch.ids) == 1
+        np.testing.assert_array_equal(batch.window, batch.digest + 7)
         for i, document in enumerate(batch.digest.tolist()):
             n = lengths[document]
-            expected = np.arange(batch.input_ids.shape[1]) < n
-            np.testing.assert_array_equal(batch.attention_mask[i], expected)
+            expected = np.arange(batch.length) < n
+            np.testing.assert_array_equal(batch.real[i], expected)
             np.testing.assert_array_equal(batch.strata[i] == PADDING, ~expected)
-            np.testing.assert_array_equal(batch.input_ids[i, :n], np.arange(n) + 1)
+            np.testing.assert_array_equal(batch.ids[i, :n], np.arange(n) + 1)
+            np.testing.assert_array_equal(batch.positions[i, :n], np.arange(n))
+            assert (batch.ids[i, n:] == NO_TOKEN).all()
             np.testing.assert_array_equal(batch.starts[i, :n], np.arange(n) % 4 == 0)
             np.testing.assert_array_equal(batch.document[i, :n], document + np.arange(n) // 4)
             assert not batch.starts[i, n:].any()
             assert not batch.document[i, n:].any()
-        assert batch.tokens == sum(lengths[d] for d in batch.digest.tolist())
+        assert batch.real.sum() == sum(lengths[d] for d in batch.digest.tolist())
 
 
 def test_windows_run_from_the_start_whatever_the_tokenizer_would_cut(
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
     def windows() -> list[list[int]]:
-        windower = corpus.Windower(tokenizer, 8)
-        return [w.ids.tolist() for w in windower([corpus.Document(TEXT, "t")])]
+        made, _ = cut_into_windows(corpus.Windower(tokenizer, 8), [corpus.Document(TEXT, "t")])
+        return [w.ids[0].tolist() for w in made]
 
     right = windows()
     tokenizer.truncation_side = "left"
@@ -338,10 +345,10 @@ def test_upper_case_jsonl_is_jsonl(tmp_path: Path) -> None:
 
 
 def test_no_tokens_are_no_windows(tokenizer: PreTrainedTokenizerBase) -> None:
-    windower = corpus.Windower(tokenizer, 8)
-    windows = windower([corpus.Document(TEXT, "t")])
+    tally = corpus.Tally()
+    windows = corpus.Windower(tokenizer, 8)([corpus.Document(TEXT, "t")], tally)
     assert not list(corpus.limit_tokens(windows, 0))
-    assert windower.documents == windower.windows == 0
+    assert tally == corpus.Tally()
 
 
 def opening(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
@@ -362,11 +369,11 @@ def cut(
     tokenizer: PreTrainedTokenizerBase, length: int | None, bos: str, text: str = TEXT
 ) -> list[list[int]]:
     windower = corpus.Windower(tokenizer, length, bos=bos)
-    windows = list(windower([corpus.Document(text, "t")]))
+    windows, tally = cut_into_windows(windower, [corpus.Document(text, "t")])
     starts = {tokenizer.bos_token_id, tokenizer.cls_token_id}
-    assert windower.with_bos == sum(w.ids[0] in starts for w in windows)
-    assert all(len(w.ids) == len(w.strata) == len(w.starts) == len(w.documents) for w in windows)
-    return [w.ids.tolist() for w in windows]
+    assert tally.with_bos == sum(w.ids[0, 0] in starts for w in windows)
+    assert all(w.ids.shape == w.strata.shape == w.starts.shape for w in windows)
+    return [w.ids[0].tolist() for w in windows]
 
 
 class TestBos:
@@ -420,7 +427,7 @@ def test_the_digest_of_a_tokenizer_is_of_what_it_is_not_of_its_last_call(
     own: PreTrainedTokenizerBase,
 ) -> None:
     fresh = describe_tokenizer(own)
-    list(corpus.Windower(own, 8)([corpus.Document(TEXT, "t")]))
+    cut_into_windows(corpus.Windower(own, 8), [corpus.Document(TEXT, "t")])
     own.backend_tokenizer.enable_truncation(5)
     own.backend_tokenizer.enable_padding(length=5)
     assert own.backend_tokenizer.truncation is not None
@@ -434,7 +441,7 @@ def test_the_digest_of_a_tokenizer_is_of_what_it_is_not_of_its_last_call(
 
 
 DOCUMENTS = [
-    corpus.Document(text, str(i)) for i, text in enumerate([TEXT, "A duck.", TEXT[:90], "Rain."])
+    corpus.Document(text, str(i), i) for i, text in enumerate([TEXT, "A duck.", TEXT[:90], "Rain."])
 ]
 
 
@@ -442,28 +449,25 @@ class TestPacking:
     def test_documents_are_joined_with_eos_and_cut_into_full_windows(
         self, own: PreTrainedTokenizerBase
     ) -> None:
-        windower = corpus.Windower(own, 16, pack=True)
-        windows = list(windower(DOCUMENTS))
+        windows, tally = cut_into_windows(corpus.Windower(own, 16, pack=True), DOCUMENTS)
         texts = [[*own(d.text)["input_ids"], own.eos_token_id] for d in DOCUMENTS]
         stream = [i for ids in texts for i in ids]
         of_token = [number for number, ids in enumerate(texts) for _ in ids]
         begins = [position == 0 for ids in texts for position in range(len(ids))]
-        assert [len(w.ids) for w in windows[:-1]] == [16] * (len(windows) - 1)
-        assert np.concatenate([w.ids for w in windows]).tolist() == stream
-        assert np.concatenate([w.documents for w in windows]).tolist() == of_token
+        assert [w.length for w in windows[:-1]] == [16] * (len(windows) - 1)
+        assert np.concatenate([w.ids[0] for w in windows]).tolist() == stream
+        assert np.concatenate([w.document[0] for w in windows]).tolist() == of_token
         for number, window in enumerate(windows):
             expected = begins[number * 16 : number * 16 + 16]
-            assert window.starts.tolist() == [True, *expected[1:]]
-            assert window.document == of_token[number * 16]
-            assert window.window == 0
+            assert window.starts.tolist() == [[True, *expected[1:]]]
+            assert window.window.tolist() == [0]
             assert (window.strata == PLAIN.index("regular")).all()
-        assert len({w.digest for w in windows}) == len(windows)
-        apart = corpus.Windower(own, None)
-        list(apart(DOCUMENTS))
-        assert windower.documents == 4
-        assert windower.digest.digest() == apart.digest.digest()
+        assert len({int(w.digest[0]) for w in windows}) == len(windows)
+        _, apart = cut_into_windows(corpus.Windower(own, None), DOCUMENTS)
+        assert tally.documents == 4
+        assert tally.digest == apart.digest
         across = {n for i, n in enumerate(of_token) if i % 16 == 0 and not begins[i]}
-        assert windower.cut == len(across)
+        assert tally.cut == len(across)
 
     @pytest.mark.parametrize("bos", ["auto", "add", "never"])
     @pytest.mark.parametrize("opens", [False, True])
@@ -473,43 +477,64 @@ class TestPacking:
         ids = [own(d.text)["input_ids"] for d in DOCUMENTS]
         if opens:
             opening(own)
-        windows = corpus.Windower(own, 16, bos=bos, pack=True)(DOCUMENTS)
+        windows, _ = cut_into_windows(corpus.Windower(own, 16, bos=bos, pack=True), DOCUMENTS)
         before = bos == "add" or (opens and bos == "auto")
         mark = [own.bos_token_id]
         expected = [i for x in ids for i in ([*mark, *x] if before else [*x, *mark])]
-        assert [i for w in windows for i in w.ids.tolist()] == expected
+        assert [i for w in windows for i in w.ids[0].tolist()] == expected
 
     def test_an_eos_that_the_tokenizer_puts_is_not_doubled(self) -> None:
-        windows = corpus.Windower(ByT5Tokenizer(), 8, pack=True)(DOCUMENTS[1::2])
+        windower = corpus.Windower(ByT5Tokenizer(), 8, pack=True)
+        windows, _ = cut_into_windows(windower, DOCUMENTS[1::2])
         expected = [i for d in DOCUMENTS[1::2] for i in ByT5Tokenizer()(d.text)["input_ids"]]
-        assert [i for w in windows for i in w.ids.tolist()] == expected
+        assert [i for w in windows for i in w.ids[0].tolist()] == expected
 
     def test_a_tokenizer_without_eos_puts_none(self, bert: PreTrainedTokenizerBase) -> None:
         documents = [corpus.Document("a b", "0"), corpus.Document("c", "1")]
-        (window,) = corpus.Windower(bert, 16, pack=True)(documents)
-        assert window.ids.tolist() == [2, 5, 6, 3, 2, 7, 3]
+        (window,), _ = cut_into_windows(corpus.Windower(bert, 16, pack=True), documents)
+        assert window.ids.tolist() == [[2, 5, 6, 3, 2, 7, 3]]
         assert np.flatnonzero(window.starts).tolist() == [0, 4]
 
     def test_what_is_counted_is_what_is_taken(self, own: PreTrainedTokenizerBase) -> None:
         windower = corpus.Windower(own, 16, pack=True)
-        first = next(iter(windower(DOCUMENTS)))
-        assert (windower.documents, windower.windows) == (1, 1)
-        whole = corpus.Windower(own, 16, pack=True)
-        for seen in (len(first.ids), len(first.ids) + 3):
-            kept = list(corpus.limit_tokens(whole(DOCUMENTS), seen))
-            assert sum(len(w.ids) for w in kept) == sum(len(w.starts) for w in kept) == seen
+        tally = corpus.Tally()
+        first = next(iter(windower(DOCUMENTS, tally)))
+        assert (tally.documents, tally.windows) == (1, 1)
+        for seen in (first.length, first.length + 3):
+            kept = list(corpus.limit_tokens(windower(DOCUMENTS, corpus.Tally()), seen))
+            assert sum(w.length for w in kept) == sum(w.starts.shape[1] for w in kept) == seen
 
     def test_documents_are_numbered_over_shards_and_their_parts(
         self, own: PreTrainedTokenizerBase
     ) -> None:
-        shards = list(corpus.shards(DOCUMENTS, 100))
-        assert any(d.part for shard in shards for d in shard)
-        packed, apart = corpus.Windower(own, 16, pack=True), corpus.Windower(own, 16)
-        numbers = [n for s in shards for w in packed(s) for n in w.documents.tolist()]
-        assert sorted(set(numbers)) == [0, 1, 2, 3]
-        assert numbers == sorted(numbers)
-        assert all(list(apart(shard)) for shard in shards)
-        assert packed.digest.digest() == apart.digest.digest()
+        shards = list(corpus.shards([replace(d, index=0) for d in DOCUMENTS], 100))
+        assert any(d.start for shard in shards for d in shard)
+        whole = {}
+        for pack in (True, False):
+            windower = corpus.Windower(own, 16, pack=pack)
+            made = [cut_into_windows(windower, shard) for shard in shards]
+            # Any shard alone, with a windower that has seen no other.
+            again = [cut_into_windows(corpus.Windower(own, 16, pack=pack), s) for s in shards[::-1]]
+            for (windows, tally), (others, counted) in zip(made, again[::-1], strict=True):
+                assert [vars(w).keys() for w in windows] == [vars(w).keys() for w in others]
+                for a, b in zip(windows, others, strict=True):
+                    assert all(np.array_equal(x, vars(b)[name]) for name, x in vars(a).items())
+                assert tally == counted
+            numbers = [n for windows, _ in made for w in windows for n in w.document[0].tolist()]
+            assert sorted(set(numbers)) == [0, 1, 2, 3]
+            assert numbers == sorted(numbers)
+            tallies = [tally for _, tally in made]
+            whole[pack] = reduce(corpus.Tally.merge, tallies)
+            assert reduce(corpus.Tally.merge, tallies[::-1]) == whole[pack]
+            assert whole[pack].documents == 4
+            assert whole[pack].windows == sum(len(windows) for windows, _ in made)
+        # What makes it a corpus does not depend on how it is cut.
+        _, apart = cut_into_windows(corpus.Windower(own, None), DOCUMENTS)
+        assert whole[True].digest == whole[False].digest == apart.digest
+        _, other = cut_into_windows(corpus.Windower(own, None), DOCUMENTS[::-1])
+        assert other.digest == apart.digest
+        swapped = [replace(d, index=3 - d.index) for d in DOCUMENTS]
+        assert cut_into_windows(corpus.Windower(own, None), swapped)[1].digest != apart.digest
 
     def test_packing_needs_a_length(self, own: PreTrainedTokenizerBase) -> None:
         with pytest.raises(InputError, match="length of a window"):

@@ -11,7 +11,6 @@ import torch
 from conftest import TEXT
 
 import hiddenscope as hs
-from hiddenscope.corpus import TokenBatch
 from hiddenscope.errors import HiddenscopeWarning
 from hiddenscope.models import (
     context_length,
@@ -21,6 +20,7 @@ from hiddenscope.models import (
     picked_tokens,
 )
 from hiddenscope.strata import PADDING
+from hiddenscope.tokens import NO_TOKEN, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -219,33 +219,33 @@ class TestDecoder:
             np.testing.assert_allclose(a["std"], b["std"], rtol=1e-4)
 
     def test_is_given_a_start_token_and_the_text_without_its_last(self) -> None:
-        ids = np.array([[5, 6, 7, 8], [9, 10, 1, 1]])
+        ids = np.array([[5, 6, 7, 8], [9, 10, NO_TOKEN, NO_TOKEN]])
         mask = np.array([[1, 1, 1, 1], [1, 1, 0, 0]])
         strata = np.where(mask, [[2, 3, 4, 5]] * 2, PADDING).astype(np.int8)
-        batch = TokenBatch(
+        batch = Tokens(
             ids,
-            mask,
             strata,
+            positions=np.array([[0, 1, 2, 3], [0, 1, 0, 0]]),
             starts=np.array([[True, False, False, True], [True, False, False, False]]),
             document=np.array([[3, 3, 3, 4], [5, 5, 0, 0]]),
             window=np.array([7, 8]),
             digest=np.array([1, 2], np.uint64),
         )
         moved = batch.shift_right(np.array([0, 0]))
-        assert moved.input_ids.tolist() == [[0, 5, 6, 7], [0, 9, 1, 1]]
-        assert moved.attention_mask.tolist() == mask.tolist()
+        assert moved.ids.tolist() == [[0, 5, 6, 7], [0, 9, NO_TOKEN, NO_TOKEN]]
+        assert moved.real.tolist() == (mask == 1).tolist()
+        assert moved.positions.tolist() == batch.positions.tolist()
         assert moved.strata.tolist() == [[2, 2, 3, 4], [2, 2, PADDING, PADDING]]
         assert moved.strata.dtype == np.int8
         assert moved.starts.tolist() == [[True, False, False, False]] * 2
         assert moved.document.tolist() == [[3, 3, 3, 3], [5, 5, 0, 0]]
-        assert moved.tokens == batch.tokens
         # The padding of a model's own call stays where it was, on either side.
         model = tiny.make("t5", decoder_start_token_id=3)
         for side, expected in (
             (slice(None), [[3, 5, 6, 7], [3, 9, 10, 1]]),
             (slice(None, None, -1), [[3, 8, 7, 6], [1, 1, 3, 10]]),
         ):
-            x, m = (torch.from_numpy(a[:, side].copy()) for a in (ids, mask))
+            x, m = (torch.from_numpy(a[:, side].copy()) for a in (ids.clip(1), mask))
             call = forward_arguments(model, x, m)
             assert call["decoder_attention_mask"].tolist() == m.tolist()
             assert call["decoder_input_ids"].tolist() == expected

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from conftest import cut_into_windows
 
 import hiddenscope as hs
 from benchmarks.exactness import direct
@@ -151,8 +152,8 @@ class TestTokenizer:
         source = tmp_path / "chat.jsonl"
         source.write_text(json.dumps({"messages": MESSAGES}))
         documents = list(corpus.documents([str(source)], chat=True))
-        (window,) = corpus.Windower(tokenizer, WINDOW, chat=True)(documents)
-        assert tokenizer.decode(window.ids) == RENDERED
+        (window,), _ = cut_into_windows(corpus.Windower(tokenizer, WINDOW, chat=True), documents)
+        assert tokenizer.decode(window.ids[0]) == RENDERED
         # The default system prompt is the template's own.
         by_role = {
             role: tokenizer.decode(window.ids[window.strata == CHAT.index(role)])

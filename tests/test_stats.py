@@ -33,7 +33,7 @@ from stat_helpers import (
 
 from hiddenscope import grid
 from hiddenscope.errors import HiddenscopeWarning, MergeError
-from hiddenscope.stats import ACCUMULATORS, Accumulator, Layout, States, StreamState, Tokens
+from hiddenscope.stats import ACCUMULATORS, Accumulator, Layout, States, StreamState, gather
 from hiddenscope.stats.cross import Cross
 from hiddenscope.stats.extremes import Extremes
 from hiddenscope.stats.grid import Grid
@@ -42,6 +42,7 @@ from hiddenscope.stats.norms import Norms
 from hiddenscope.stats.positions import Positions
 from hiddenscope.stats.sample import Sample
 from hiddenscope.strata import PLAIN
+from hiddenscope.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -626,18 +627,19 @@ def test_a_sample_without_a_budget_still_shows_a_few_tokens_of_every_stratum(
 def test_gathering_copies_the_counted_tokens_by_stratum_and_rounds_float64() -> None:
     strata = np.array([[0, 2, 1, -1], [0, 1, 2, 2]], np.int8)
     zeros = np.zeros((2, 4), np.int64)
-    tokens = Tokens(zeros, strata, zeros, zeros, zeros[:, 0], zeros[:, 0].astype(np.uint64))
+    row = zeros[:, 0]
+    tokens = Tokens(zeros, strata, zeros == 1, zeros, zeros, row, row.astype(np.uint64))
     states = torch.arange(1.0, 9, dtype=torch.float64).reshape(2, 4, 1) + 1e-12
     states[0, 3] = torch.nan
-    gathered = tokens.gather(states)
+    gathered = gather(tokens, states)
     states[:] = 100
     assert gathered.dtype == torch.float32
     assert gathered.squeeze(1).tolist() == [1, 5, 3, 6, 2, 7, 8]
     assert tokens.count(4).tolist() == [2, 2, 3, 0]
     # Padding may hold anything; of tokens it is said what float32 cannot hold.
     states[0, 3] = 1e300
-    assert not tokens.gather(states).isinf().any()
+    assert not gather(tokens, states).isinf().any()
     states[1, 1:3, 0] = torch.tensor([-1e300, torch.inf], dtype=torch.float64)
     with pytest.warns(HiddenscopeWarning, match="1 finite float64 values are beyond float32"):
-        gathered = tokens.gather(states)
+        gathered = gather(tokens, states)
     assert gathered.squeeze(1).tolist() == [100, 100, 100, -torch.inf, 100, torch.inf, 100]

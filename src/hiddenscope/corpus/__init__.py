@@ -1,6 +1,6 @@
-"""From sources to token batches: documents, shards, windows, base strata."""
+"""From sources to batches of tokens: documents, shards, windows, base strata."""
 
-from hiddenscope.corpus.batching import TokenBatch, batches
+from hiddenscope.corpus.batching import batches
 from hiddenscope.corpus.chat import check_template
 from hiddenscope.corpus.encoding import BOS_MODES, adds_bos, check_tokenizer, special_ids
 from hiddenscope.corpus.sharding import SHARD_BYTES, shards
@@ -13,7 +13,8 @@ from hiddenscope.corpus.sources import (
     left_out,
     size,
 )
-from hiddenscope.corpus.windows import Window, Windower, limit_tokens
+from hiddenscope.corpus.tally import Tally
+from hiddenscope.corpus.windows import Windower, limit_tokens
 
 __all__ = [
     "BOS_MODES",
@@ -21,8 +22,7 @@ __all__ = [
     "SHARD_BYTES",
     "SPLITS",
     "Document",
-    "TokenBatch",
-    "Window",
+    "Tally",
     "Windower",
     "adds_bos",
     "batches",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
-
-from hiddenscope.corpus.sources import Document
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from hiddenscope.corpus.sources import Document
 
 SHARD_BYTES = 1 << 20
 
@@ -19,7 +20,8 @@ def shards(
     """Group documents, in order, into shards of at most `shard_bytes` of UTF-8.
 
     A document longer than a shard is cut at white space into parts, so that the tokenizer never
-    holds more than a shard. It stays one document, whose windows start anew with each part.
+    holds more than a shard. It stays one document, whose windows start anew with each part, and
+    are numbered from the byte where the part starts: they are told apart without looking back.
     A chat is never cut: half a conversation is none.
 
     Yields
@@ -28,8 +30,8 @@ def shards(
     """
     shard: list[Document] = []
     size = 0
-    for document in documents:
-        for part in _fit(document, shard_bytes):
+    for index, document in enumerate(documents):
+        for part in _fit(replace(document, index=index), shard_bytes):
             length = len(part.text.encode())
             if shard and size + length > shard_bytes:
                 yield shard
@@ -45,15 +47,16 @@ def _fit(document: Document, limit: int) -> Iterator[Document]:
     if len(data) <= limit or document.messages is not None:
         yield document
         return
-    start, number = 0, 0
+    start, begun = 0, False
     while start < len(data):
         stop = min(start + limit, len(data))
         if stop < len(data):
             stop = _cut_before(data, start, stop)
         text = data[start:stop].decode()
         if text.strip():
-            yield Document(text, document.name, part=number, whole=document.digest)
-            number += 1
+            # What is blank before the first part is no part.
+            yield replace(document, text=text, start=start * begun, whole=document.digest)
+            begun = True
         start = stop
 
 

@@ -46,10 +46,13 @@ class Document:
         Of a chat: its messages (and tools, if any) as canonical JSON.
     name : str
         Where it came from, such as ``book.txt`` or ``rows.jsonl:12``.
-    part : int
-        Which part of a document that is longer than a shard; 0 for the first or only one.
+    index : int
+        Place in the corpus.
+    start : int
+        Of a part of a document that is longer than a shard: the byte of the document where it
+        starts.
     whole : int, optional
-        The digest of the whole document that this is a part of.
+        Of such a part: the digest of the whole document.
     messages : tuple of dict, optional
         Of a chat.
     tools : tuple of dict, optional
@@ -58,7 +61,8 @@ class Document:
 
     text: str
     name: str
-    part: int = 0
+    index: int = 0
+    start: int = 0
     whole: int | None = None
     messages: tuple[dict[str, Any], ...] | None = None
     tools: tuple[dict[str, Any], ...] | None = None

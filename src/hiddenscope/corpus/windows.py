@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -11,46 +10,16 @@ import numpy as np
 
 from hiddenscope.corpus.encoding import Encoder, opening_ids
 from hiddenscope.errors import InputError
+from hiddenscope.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
     from hiddenscope.corpus.encoding import Piece
     from hiddenscope.corpus.sources import Document
-
-
-@dataclass(frozen=True)
-class Window:
-    """A sequence of its own; its positions start at 0.
-
-    Attributes
-    ----------
-    document : int
-        Index, in the corpus, of the document at its start.
-    digest : int
-        The document's; where documents are packed, one of the window's ids.
-    window : int
-        Index of the window in the document; 0 where documents are packed.
-    ids : ndarray[pos] of int64
-    strata : ndarray[pos] of int8
-        Base strata, indices into the `Windower`'s: of each token as if it were neither first
-        nor special, which `hiddenscope.strata.stratify` decides for a stream.
-    starts : ndarray[pos] of bool
-        Whether nothing comes before the token in its text.
-    documents : ndarray[pos] of int64
-        The document of each token.
-    """
-
-    document: int
-    digest: int
-    window: int
-    ids: NDArray[np.int64]
-    strata: NDArray[np.int8]
-    starts: NDArray[np.bool_]
-    documents: NDArray[np.int64]
+    from hiddenscope.corpus.tally import Tally
 
 
 class Windower:
@@ -75,11 +44,6 @@ class Windower:
 
     Attributes
     ----------
-    documents, cut, windows, with_bos : int
-        Documents begun, documents that go on in another window, windows taken, and those of
-        them that start with the tokenizer's BOS or CLS.
-    digest : hashlib object
-        SHA-256 over the digests of the documents begun.
     strata : tuple of str
         What the codes of base strata mean: `hiddenscope.strata.PLAIN` or ``CHAT``.
 
@@ -105,65 +69,75 @@ class Windower:
         self.strata = self.encoder.strata
         self.length = length
         self._pack = length if pack else None
-        self.documents = self.cut = self.windows = self.with_bos = 0
-        self.digest = hashlib.sha256()
         self._opening = opening_ids(tokenizer)
-        self._number = 0
-        self._last_cut = -1
 
-    def __call__(self, documents: Iterable[Document]) -> Iterator[Window]:
+    def __call__(self, documents: Iterable[Document], tally: Tally) -> Iterator[Tokens]:
         """Tokenize a shard's documents, in order, into windows.
 
-        What is counted is what is taken: whoever stops early has not seen the rest.
+        Parameters
+        ----------
+        documents : iterable of Document
+        tally : Tally
+            Where documents and windows are counted as they are taken: whoever stops early has
+            not seen the rest.
+
+        Yields
+        ------
+        Tokens[1, pos]
         """
-        made = self._apart(documents) if self._pack is None else self._packed(documents, self._pack)
+        pack = self._pack
+        made = (
+            self._apart(documents, tally) if pack is None else self._packed(documents, tally, pack)
+        )
         for window in made:
-            self.windows += 1
-            self.with_bos += int(window.ids[0]) in self._opening
+            tally.windows += 1
+            tally.with_bos += int(window.ids[0, 0]) in self._opening
             yield window
 
-    def _apart(self, documents: Iterable[Document]) -> Iterator[Window]:
+    def _apart(self, documents: Iterable[Document], tally: Tally) -> Iterator[Tokens]:
         for document in documents:
-            self._begin(document)
-            for ids, strata in self.encoder.pieces(document, self.length):
-                self.cut += self._number == 1
-                starts = np.zeros(len(ids), np.bool_)
-                starts[0] = True
-                number = self.documents - 1
-                numbers = np.full(len(ids), number)
-                yield Window(number, document.digest, self._number, ids, strata, starts, numbers)
-                self._number += 1
+            tally.begin(document)
+            for number, (ids, strata) in enumerate(self.encoder.pieces(document, self.length)):
+                # Of a document in parts this was counted with its first.
+                tally.cut += number == 1 and document.whole is None
+                yield Tokens.of_window(
+                    ids,
+                    strata,
+                    starts=np.arange(len(ids)) == 0,
+                    document=np.full(len(ids), document.index),
+                    window=document.start + number,
+                    digest=document.digest,
+                )
 
-    def _packed(self, documents: Iterable[Document], length: int) -> Iterator[Window]:
+    def _packed(self, documents: Iterable[Document], tally: Tally, length: int) -> Iterator[Tokens]:
         shard = list(documents)
         pieces = self._separated([self.encoder.whole(d) for d in shard])
         ids = np.concatenate([ids for ids, _ in pieces] or [np.zeros(0, np.int64)])
         strata = np.concatenate([strata for _, strata in pieces] or [np.zeros(0, np.int8)])
         lengths = [len(ids) for ids, _ in pieces]
         begins = np.cumsum([0, *lengths])
-        numbers = self.documents - 1 + np.cumsum([not d.part for d in shard])
-        of_token = np.repeat(numbers, lengths)
+        of_token = np.repeat([d.index for d in shard], lengths)
         starts = np.isin(np.arange(len(ids)), begins)
         waiting = list(zip(begins, shard, strict=False))[::-1]
+        cut = {d.index for d in shard if d.whole is not None}
         for start in range(0, len(ids), length):
             here = slice(start, start + length)
             while waiting and waiting[-1][0] < start + length:
-                self._begin(waiting.pop()[1])
+                tally.begin(waiting.pop()[1])
             first = int(of_token[start])
-            if not starts[start] and first != self._last_cut:
-                self.cut += 1
-                self._last_cut = first
+            if not starts[start] and first not in cut:
+                tally.cut += 1
+                cut.add(first)
             own = starts[here].copy()
             own[0] = True
             digest = hashlib.blake2b(ids[here].astype("<i8").tobytes(), digest_size=8).digest()
-            yield Window(
-                first,
-                int.from_bytes(digest, "little"),
-                0,
+            yield Tokens.of_window(
                 ids[here],
                 strata[here],
                 own,
                 of_token[here],
+                window=0,
+                digest=int.from_bytes(digest, "little"),
             )
 
     def _separated(self, pieces: list[Piece]) -> list[Piece]:
@@ -177,17 +151,8 @@ class Windower:
     def _opens(self, piece: Piece) -> bool:
         return len(piece[0]) > 0 and int(piece[0][0]) in self._opening
 
-    def _begin(self, document: Document) -> None:
-        """Count a document; a part that goes on is none of its own."""
-        if document.part:
-            return
-        self.documents += 1
-        self._number = 0
-        whole = document.digest if document.whole is None else document.whole
-        self.digest.update(whole.to_bytes(8, "little"))
 
-
-def limit_tokens(windows: Iterable[Window], tokens: int | None) -> Iterator[Window]:
+def limit_tokens(windows: Iterable[Tokens], tokens: int | None) -> Iterator[Tokens]:
     """Stop after a number of tokens; the last window is cut."""
     if tokens is None:
         yield from windows
@@ -196,18 +161,7 @@ def limit_tokens(windows: Iterable[Window], tokens: int | None) -> Iterator[Wind
     if left <= 0:
         return
     for window in windows:
-        kept = slice(left)
-        yield (
-            window
-            if len(window.ids) <= left
-            else replace(
-                window,
-                ids=window.ids[kept],
-                strata=window.strata[kept],
-                starts=window.starts[kept],
-                documents=window.documents[kept],
-            )
-        )
-        left -= len(window.ids)
+        yield window if window.length <= left else window.cut(left)
+        left -= window.length
         if left <= 0:
             return

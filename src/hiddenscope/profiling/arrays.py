@@ -16,8 +16,9 @@ from hiddenscope.profiling.assemble import assemble, describe_tokenizer
 from hiddenscope.profiling.layouts import make_layout, make_options
 from hiddenscope.profiling.streams import set_apart
 from hiddenscope.sites import Site
-from hiddenscope.stats import NO_TOKEN, Batch, States, StreamState, Tokens, find_massive
-from hiddenscope.strata import PADDING, PLAIN, REGULAR, stratify
+from hiddenscope.stats import Batch, States, StreamState, find_massive, gather
+from hiddenscope.strata import PADDING, PLAIN, REGULAR
+from hiddenscope.tokens import NO_TOKEN, Tokens
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -82,12 +83,13 @@ def from_states(
     base = np.where(real, np.int8(PLAIN.index(REGULAR)), np.int8(PADDING))
     tokens = Tokens(
         ids=np.where(real, known, NO_TOKEN),
-        strata=stratify(known, positions == 0, special, base, causal=causal),
+        strata=base,
+        starts=real & (positions == 0),
         positions=positions,
         document=np.broadcast_to(np.arange(rows)[:, None], known.shape),
         window=np.zeros(rows, np.int64),
         digest=np.arange(rows, dtype=np.uint64),
-    )
+    ).stratified(special, causal=causal)
     if real.sum() < 2:
         msg = f"at least two tokens are needed, got {int(real.sum())}"
         raise InputError(msg)
@@ -95,7 +97,7 @@ def from_states(
     trunk = [site for site in tensors if Site(site).in_trunk]
     layout = make_layout(list(tensors), int(shape[2]), trunk=trunk, options=chosen)
     state = StreamState(layout)
-    held = {site: tokens.gather(x) for site, x in tensors.items()}
+    held = {site: gather(tokens, x) for site, x in tensors.items()}
     massive = [
         find_massive(x, chosen.massive, chosen.massive_ratio)
         for site, x in held.items()

@@ -12,8 +12,8 @@ import numpy as np
 from hiddenscope.errors import CaptureError, MaskError
 from hiddenscope.models import DYNAMIC, find_rotary
 from hiddenscope.profiling.masks import Past, Reading, read_mask, sequence_starts
-from hiddenscope.stats import NO_TOKEN, Tokens
-from hiddenscope.strata import GENERATED, PADDING, PROMPT, REGULAR, stratify
+from hiddenscope.strata import GENERATED, PADDING, PROMPT, REGULAR
+from hiddenscope.tokens import NO_TOKEN, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from hiddenscope.corpus import TokenBatch
     from hiddenscope.models import Stream
 
 
@@ -88,20 +87,9 @@ class CallReader:
         """
         self._generating, self._prompt = begins, prompt
 
-    def tokens(self, batch: TokenBatch) -> Tokens:
-        """Say where the tokens of a batch of ours stand."""
-        base = np.where(batch.attention_mask != 0, batch.strata, np.int8(PADDING))
-        strata = stratify(
-            batch.input_ids, batch.starts, self.special, base, causal=self.stream.causal
-        )
-        return Tokens(
-            ids=np.where(base != PADDING, batch.input_ids, NO_TOKEN),
-            strata=strata,
-            positions=np.broadcast_to(np.arange(base.shape[1]), base.shape),
-            document=batch.document,
-            window=batch.window,
-            digest=batch.digest,
-        )
+    def stratified(self, tokens: Tokens) -> Tokens:
+        """Put the first and the special tokens into their strata, as the stream has them."""
+        return tokens.stratified(self.special, causal=self.stream.causal)
 
     def read(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tokens:
         """Read where the tokens of somebody's call stand, each row a document of its own."""
@@ -122,9 +110,10 @@ class CallReader:
         document = self.documents + np.arange(len(known))
         facts.mixed = self._mixes(real, positions, given, past)
         self._call = facts, len(known)
-        return Tokens(
+        tokens = Tokens(
             ids=np.where(real, known, NO_TOKEN),
-            strata=stratify(known, starts, self.special, base, causal=self.stream.causal),
+            strata=base,
+            starts=starts,
             positions=np.where(real, positions, 0).astype(np.int64),
             document=np.broadcast_to(document[:, None], known.shape),
             window=np.zeros(len(known), np.int64),
@@ -133,6 +122,7 @@ class CallReader:
                 [_digest(row[kept]) for row, kept in zip(known, real, strict=True)], np.uint64
             ),
         )
+        return self.stratified(tokens)
 
     def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return what was passed, by name."""

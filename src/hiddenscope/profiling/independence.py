@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
-    from hiddenscope.corpus import Window
+    from hiddenscope.tokens import Tokens
 
 
 class Independence:
@@ -50,22 +50,22 @@ class Independence:
         self._shift: float | None = None
         self._long = self._sparse = 0
 
-    def groups(self, windows: Sequence[Window]) -> list[list[Window]]:
+    def groups(self, windows: Sequence[Tokens]) -> list[list[Tokens]]:
         """Sort the windows of a shard into groups within which batches may be made."""
         self._try_out(windows)
         groups = [list(windows)]
         if self._rotary is not None:
-            self._long += sum(len(w.ids) > self._rotary.length for w in windows)
-            groups = self._rotary.groups(windows, lambda w: len(w.ids))
+            self._long += sum(w.length > self._rotary.length for w in windows)
+            groups = self._rotary.groups(windows, lambda w: w.length)
         return [part for group in groups for part in self._of_one_length(group)]
 
-    def _of_one_length(self, windows: list[Window]) -> list[list[Window]]:
+    def _of_one_length(self, windows: list[Tokens]) -> list[list[Tokens]]:
         """Sort windows of more tokens than attention picks by length; the others stay together."""
         if self._picked is None:
             return [windows]
-        by_length: dict[int, list[Window]] = defaultdict(list)
+        by_length: dict[int, list[Tokens]] = defaultdict(list)
         for window in windows:
-            length = len(window.ids)
+            length = window.length
             by_length[length if length > self._picked else 0].append(window)
         self._sparse += len(windows) - len(by_length.get(0, []))
         return list(by_length.values())
@@ -75,11 +75,11 @@ class Independence:
         if self._rotary is not None:
             self._rotary.reset()
 
-    def _try_out(self, windows: Sequence[Window]) -> None:
+    def _try_out(self, windows: Sequence[Tokens]) -> None:
         """Run the shortest window alone and beside the longest, if it was not with such lengths."""
         if not self.padded or self._known or not windows:
             return
-        short, long = (pick(windows, key=lambda w: len(w.ids)).ids.tolist() for pick in (min, max))
+        short, long = (pick(windows, key=lambda w: w.length).ids[0].tolist() for pick in (min, max))
         lengths = len(short), len(long)
         within = any(s <= lengths[0] and lengths[1] <= t for s, t in self._tried)
         if within or lengths[0] == lengths[1]:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from hiddenscope import arguments, corpus
@@ -36,9 +37,9 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from hiddenscope.corpus import TokenBatch
     from hiddenscope.models import LoadedModel
     from hiddenscope.profiles import Profile
+    from hiddenscope.tokens import Tokens
 
 DEFAULT_WINDOW = 2048
 DEFAULT_BATCH_TOKENS = 4096
@@ -208,11 +209,11 @@ def profile(
         "chat": chat,
         "bos": bos,
         "pack": pack,
-        "sha256": windower.digest.hexdigest(),
-        "documents": windower.documents,
-        "documents_cut": windower.cut,
-        "windows": windower.windows,
-        "with_bos": windower.with_bos,
+        "sha256": f"{loop.tally.digest:064x}",
+        "documents": loop.tally.documents,
+        "documents_cut": loop.tally.cut,
+        "windows": loop.tally.windows,
+        "with_bos": loop.tally.with_bos,
         "window": length,
         "max_tokens": max_tokens,
         "shards": loop.shards,
@@ -244,6 +245,7 @@ class _Loop:
         self.pad_id = padding_id(recorder.loaded.model, pad)
         self.independence = Independence(recorder.loaded.model, self.pad_id)
         self.again: Callable[[], None] = lambda: None
+        self.tally = corpus.Tally()
         self.shards = 0
         self._seen = 0
 
@@ -267,9 +269,9 @@ class _Loop:
 
     def _shard(self, shard: list[corpus.Document], total: int) -> States:
         left = None if self.max_tokens is None else self.max_tokens - self._tokens()
-        windows = list(corpus.limit_tokens(self.windower(shard), left))
+        windows = list(corpus.limit_tokens(self.windower(shard, self.tally), left))
         size = sum(len(d.text.encode()) for d in shard)
-        in_shard = max(sum(len(w.ids) for w in windows), 1)
+        in_shard = max(sum(w.length for w in windows), 1)
         before = self._tokens()
         self.recorder.renew()
         with self.recorder.paused():
@@ -277,7 +279,7 @@ class _Loop:
         for batch in (
             batch
             for group in groups
-            for batch in corpus.batches(group, self.batch_tokens, self.pad_id, padded=padded)
+            for batch in corpus.batches(group, self.batch_tokens, padded=padded)
         ):
             self._forward(batch)
             if self.progress is not None:
@@ -287,10 +289,11 @@ class _Loop:
         self.shards += 1
         return self.recorder.states
 
-    def _forward(self, batch: TokenBatch) -> None:
+    def _forward(self, batch: Tokens) -> None:
         model = self.recorder.loaded.model
-        ids = torch.from_numpy(batch.input_ids).to(model.device)
-        mask = torch.from_numpy(batch.attention_mask).to(model.device)
+        written = np.where(batch.real, batch.ids, self.pad_id)
+        ids = torch.from_numpy(written).to(model.device)
+        mask = torch.from_numpy(batch.real.astype(np.int64)).to(model.device)
         _check_ids(model, ids)
         call = forward_arguments(model, ids, mask)
         over = _describe(batch)
@@ -302,7 +305,7 @@ class _Loop:
             read = batch
             if name == DECODER:
                 read = batch.shift_right(call["decoder_input_ids"][:, 0].cpu().numpy())
-            stream.expect(stream.reader.tokens(read))
+            stream.expect(stream.reader.stratified(read))
         # What earlier batches changed in the model must not change this one.
         self.again()
         self.independence.reset()
@@ -310,10 +313,10 @@ class _Loop:
             model(**call)
 
 
-def _describe(batch: TokenBatch) -> str:
+def _describe(batch: Tokens) -> str:
     """Say in words what a batch holds."""
-    rows, length = batch.input_ids.shape
-    documents = batch.document[batch.attention_mask != 0]
+    rows, length = batch.ids.shape
+    documents = batch.document[batch.real]
     first, last = int(documents.min()), int(documents.max())
     where = f"document {first}" if first == last else f"documents {first} to {last}"
     return f"a batch of {rows} windows of up to {length} tokens ({where}, counted from 0)"

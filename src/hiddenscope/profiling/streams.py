@@ -13,7 +13,7 @@ from hiddenscope.errors import CaptureError
 from hiddenscope.models import RESIDUAL
 from hiddenscope.profiling.layouts import make_layout
 from hiddenscope.sites import Site
-from hiddenscope.stats import Batch, States, StreamState, find_massive
+from hiddenscope.stats import Batch, States, StreamState, find_massive, gather
 from hiddenscope.strata import LEFT_OUT_OF_REST, MASSIVE, PADDING
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hiddenscope.models import Stream
     from hiddenscope.profiling.calls import CallReader
     from hiddenscope.profiling.layouts import Options
-    from hiddenscope.stats import Tokens
+    from hiddenscope.tokens import Tokens
 
 
 def group_by_width(stream: Stream, sites: Sequence[str]) -> dict[str, list[str]]:
@@ -135,7 +135,7 @@ class StreamRecorder:
             )
             raise CaptureError(msg)
         self.dtypes[name] = str(states.dtype).removeprefix("torch.")
-        held = tokens.gather(states)
+        held = gather(tokens, states)
         if name in self._outputs:
             found = find_massive(held, self.options.massive, self.options.massive_ratio)
             self._massive = found if self._massive is None else self._massive | found

@@ -13,15 +13,17 @@ import torch
 from hiddenscope import kernels
 from hiddenscope.errors import HiddenscopeWarning
 from hiddenscope.strata import PLAIN
+from hiddenscope.tokens import NO_TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
+    from hiddenscope.tokens import Tokens
+
 CONTEXT = 8
 """Tokens kept on either side of an extreme value, to be shown with it."""
-NO_TOKEN = -1
 OUTLIER = 6.0
 """The magnitude from which a value counts as an outlier (Dettmers et al. 2022)."""
 OUTLIER_RMS = 6.0
@@ -60,49 +62,15 @@ class Layout:
     compact_cross: bool = False
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """Where the tokens of one forward pass stand.
+def gather(tokens: Tokens, states: torch.Tensor) -> torch.Tensor:
+    """Copy the states of the counted tokens, ``[batch, pos, channel]`` → ``[token, channel]``.
 
-    Attributes
-    ----------
-    ids : ndarray[batch, pos] of int64
-        Token ids, `NO_TOKEN` where there are none to show (padding included).
-    strata : ndarray[batch, pos] of int8
-        Stratum codes, `hiddenscope.strata.PADDING` for padding.
-    positions, document : ndarray[batch, pos] of int64
-    window : ndarray[batch] of int64
-    digest : ndarray[batch] of uint64
-        The digest of the document that each row was cut from.
+    A copy, so that a module that later changes its output in place changes nothing here;
+    an index, so that whatever padding holds (NaN too) never enters a sum.
     """
-
-    ids: NDArray[np.int64]
-    strata: NDArray[np.int8]
-    positions: NDArray[np.int64]
-    document: NDArray[np.int64]
-    window: NDArray[np.int64]
-    digest: NDArray[np.uint64]
-
-    @cached_property
-    def order(self) -> NDArray[np.int64]:
-        """Flat indices of the counted tokens, grouped by stratum, in order within each."""
-        flat = self.strata.ravel()
-        order = np.argsort(flat, kind="stable")
-        return order[np.count_nonzero(flat < 0) :]
-
-    def count(self, strata: int) -> NDArray[np.int64]:
-        """Count the tokens of each of so many strata."""
-        return np.bincount(self.strata.ravel()[self.order], minlength=strata)
-
-    def gather(self, states: torch.Tensor) -> torch.Tensor:
-        """Copy the states of the counted tokens, ``[batch, pos, channel]`` → ``[token, channel]``.
-
-        A copy, so that a module that later changes its output in place changes nothing here;
-        an index, so that whatever padding holds (NaN too) never enters a sum.
-        """
-        flat = states.detach().reshape(-1, states.shape[-1])
-        gathered = flat[torch.from_numpy(self.order).to(flat.device)]
-        return _to_float32(gathered) if gathered.dtype == torch.float64 else gathered
+    flat = states.detach().reshape(-1, states.shape[-1])
+    gathered = flat[torch.from_numpy(tokens.order).to(flat.device)]
+    return _to_float32(gathered) if gathered.dtype == torch.float64 else gathered
 
 
 def _to_float32(states: torch.Tensor) -> torch.Tensor:
@@ -158,7 +126,7 @@ class Batch:
     layout : Layout
     tokens : Tokens
     states : mapping of str to Tensor[token, channel]
-        By site, gathered with `Tokens.gather`.
+        By site, gathered with `gather`.
     """
 
     layout: Layout

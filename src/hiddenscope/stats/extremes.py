@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from hiddenscope.stats.base import Accumulator
-from hiddenscope.stats.batch import CONTEXT, NO_TOKEN
+from hiddenscope.stats.batch import CONTEXT
+from hiddenscope.tokens import NO_TOKEN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,0 +1,51 @@
+"""What was read of a corpus, in numbers that add up over its shards."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hiddenscope.corpus.sources import Document
+
+
+@dataclass
+class Tally:
+    """Documents and windows of a part of a corpus.
+
+    Attributes
+    ----------
+    documents, cut, windows, with_bos : int
+        Documents begun, those of them that lie in several windows, windows, and those of them
+        that start with the tokenizer's BOS or CLS.
+    digest : int
+        Of 256 bits: the exclusive or of a SHA-256 of each document's index and text.
+    """
+
+    documents: int = 0
+    cut: int = 0
+    windows: int = 0
+    with_bos: int = 0
+    digest: int = 0
+
+    def begin(self, document: Document) -> None:
+        """Count a document; a later part of one is none of its own."""
+        if document.start:
+            return
+        self.documents += 1
+        # One that is longer than a shard does not fit into a window either.
+        self.cut += document.whole is not None
+        whole = document.digest if document.whole is None else document.whole
+        content = document.index.to_bytes(8, "little") + whole.to_bytes(8, "little")
+        self.digest ^= int.from_bytes(hashlib.sha256(content).digest(), "little")
+
+    def merge(self, other: Tally) -> Tally:
+        """Join the tallies of different documents; neither is changed."""
+        return Tally(
+            self.documents + other.documents,
+            self.cut + other.cut,
+            self.windows + other.windows,
+            self.with_bos + other.with_bos,
+            self.digest ^ other.digest,
+        )
