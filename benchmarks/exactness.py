@@ -19,7 +19,7 @@ import torch
 import hiddenscope as hs
 from hiddenscope import corpus
 from hiddenscope.models import inspect, load
-from hiddenscope.strata import MASSIVE, PADDING, PLAIN, REGULAR, stratify
+from hiddenscope.strata import MASSIVE, PLAIN, REGULAR
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,16 +62,16 @@ def direct(
     strata = []
     left = max_tokens
     for shard in corpus.shards(documents):
-        windows = list(corpus.limit_tokens(windower(shard), left))
-        left = None if left is None else left - sum(len(w.ids) for w in windows)
-        for batch in corpus.batches(windows, batch_tokens, 0):
+        windows = list(corpus.limit_tokens(windower(shard, corpus.Tally()), left))
+        left = None if left is None else left - sum(w.length for w in windows)
+        for batch in corpus.batches(windows, batch_tokens):
             last: list[torch.Tensor] = []
             handle = structure.blocks[-1].module.register_forward_hook(
                 lambda _, __, out, last=last: last.append(out[0] if isinstance(out, tuple) else out)
             )
             with torch.no_grad():
                 output = loaded.model(
-                    input_ids=torch.from_numpy(batch.input_ids),
+                    input_ids=torch.from_numpy(batch.input_ids(0)),
                     attention_mask=torch.from_numpy(batch.attention_mask),
                     use_cache=False,
                     output_hidden_states=True,
@@ -83,10 +83,8 @@ def direct(
             found[f"block.{n - 1}.resid_post"] = last[0]
             if structure.final_norm is not None:
                 found["final_norm"] = output.last_hidden_state
-            real = batch.strata != PADDING
-            own = stratify(
-                batch.input_ids, batch.starts, special, batch.strata, causal=structure.causal
-            )
+            real = batch.real
+            own = batch.stratified(special, causal=structure.causal).strata
             states = {name: x.float().numpy()[real] for name, x in found.items()}
             strata.append(set_massive_apart(states, own[real]))
             for name, values in states.items():

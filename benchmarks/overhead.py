@@ -26,16 +26,18 @@ from hiddenscope.models import load
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from hiddenscope.tokens import Tokens
+
 LIMIT = 1.25
 SHAPES = ((4, 512), (64, 128))
 
 
 @torch.no_grad()
-def forward(model: PreTrainedModel, batches: list[corpus.TokenBatch]) -> float:
+def forward(model: PreTrainedModel, batches: list[Tokens]) -> float:
     start = time.perf_counter()
     for batch in batches:
         model(
-            input_ids=torch.from_numpy(batch.input_ids),
+            input_ids=torch.from_numpy(batch.input_ids(0)),
             attention_mask=torch.from_numpy(batch.attention_mask),
             use_cache=False,
         )
@@ -55,9 +57,11 @@ def measure(
     tokens = n_batches * rows * length
     words = text(tokens)
     windower = corpus.Windower(tokenizer, length)
-    windows = corpus.limit_tokens(windower([corpus.Document(words, "words")]), tokens)
-    batches = list(corpus.batches(list(windows), rows * length, 0))
-    found = {b.input_ids.shape for b in batches}
+    windows = corpus.limit_tokens(
+        windower([corpus.Document(words, "words")], corpus.Tally()), tokens
+    )
+    batches = list(corpus.batches(list(windows), rows * length))
+    found = {b.ids.shape for b in batches}
     if found != {shape} or len(batches) != n_batches:
         message = f"expected {n_batches} batches of {shape}, got {len(batches)} of {found}"
         raise RuntimeError(message)

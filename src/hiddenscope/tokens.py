@@ -105,6 +105,15 @@ class Tokens:
         kept: NDArray[np.bool_] = self.strata != PADDING
         return kept
 
+    @property
+    def attention_mask(self) -> NDArray[np.int64]:
+        """What a model is called with beside `input_ids`: 1 for each token, 0 for padding."""
+        return self.real.astype(np.int64)
+
+    def input_ids(self, pad_id: int) -> NDArray[np.int64]:
+        """Return what a model is called with: the ids, and `pad_id` for padding."""
+        return np.where(self.real, self.ids, pad_id)
+
     @cached_property
     def order(self) -> NDArray[np.int64]:
         """Flat indices of the counted tokens, grouped by stratum, in order within each."""

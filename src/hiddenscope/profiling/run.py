@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from hiddenscope import arguments, corpus
@@ -291,9 +290,8 @@ class _Loop:
 
     def _forward(self, batch: Tokens) -> None:
         model = self.recorder.loaded.model
-        written = np.where(batch.real, batch.ids, self.pad_id)
-        ids = torch.from_numpy(written).to(model.device)
-        mask = torch.from_numpy(batch.real.astype(np.int64)).to(model.device)
+        ids = torch.from_numpy(batch.input_ids(self.pad_id)).to(model.device)
+        mask = torch.from_numpy(batch.attention_mask).to(model.device)
         _check_ids(model, ids)
         call = forward_arguments(model, ids, mask)
         over = _describe(batch)
