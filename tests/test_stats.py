@@ -33,7 +33,16 @@ from stat_helpers import (
 
 from hiddenscope import grid
 from hiddenscope.errors import HiddenscopeWarning, MergeError
-from hiddenscope.stats import ACCUMULATORS, Accumulator, Layout, States, StreamState, gather
+from hiddenscope.profiling import layouts
+from hiddenscope.stats import (
+    ACCUMULATORS,
+    Accumulator,
+    Layout,
+    States,
+    StreamState,
+    find_massive,
+    gather,
+)
 from hiddenscope.stats.cross import Cross
 from hiddenscope.stats.extremes import Extremes
 from hiddenscope.stats.grid import Grid
@@ -343,10 +352,19 @@ def test_compact_cross_keeps_sums_single_channels_and_loud_pairs(
         close(data["comoment_loud"].values[k], comoment[..., loud], scale[..., loud], "loud")
 
 
+def test_a_co_moment_of_more_than_128_mib_is_compact() -> None:
+    sites = [f"block.{i}.resid_post" for i in range(64)]
+    for channels, compact in ((1024, False), (1025, True)):
+        # 4 strata × 64² pairs × 8 bytes are 128 KiB a channel.
+        layout = layouts.make_layout(sites, channels, trunk=sites, options=layouts.Options())
+        assert layout.compact_cross == compact
+
+
 def test_compact_cross_leaves_out_the_quietest_channels_of_the_first_batch() -> None:
-    quiet = [3, 12, 20, 31, 44, 69]
+    # One more would be quiet but for its mean, the same at every site.
+    quiet, offset = [3, 12, 20, 31, 44, 69], 50
     factor = torch.ones(CHANNELS)
-    factor[quiet] = 1e-6
+    factor[[*quiet, offset]] = 1e-6
     rng = np.random.default_rng(0)
     made = make_windows(3, [40, 30], CHANNELS, bad=0.0)
     states = [torch.from_numpy(rng.normal(size=(40, CHANNELS))).float() for _ in made]
@@ -354,6 +372,9 @@ def test_compact_cross_leaves_out_the_quietest_channels_of_the_first_batch() -> 
         replace(w, states={site: x[: len(w.ids)] * factor for site in SITES})
         for w, x in zip(made, states, strict=True)
     ]
+    for window in first:
+        for x in window.states.values():
+            x[:, offset] += 50
     layout = make_layout(CHANNELS, compact_cross=True)
     state = Cross(layout)
     state.update(make_batch(layout, first))
@@ -435,6 +456,33 @@ def test_positions_far_along_a_window_share_buckets_on_a_logarithmic_scale() -> 
     assert data.sizes["position"] < 64 + 8 * np.log2(n / 64) + 1
     bounds = np.append(data["position_start"].values, n)
     np.testing.assert_array_equal(data["count"].sum("stratum"), np.diff(bounds))
+
+
+def test_positions_of_states_that_hardly_vary() -> None:
+    made = make_windows(0, [40], 4, DTYPES[:1], bad=0.0)[0]
+    rng = np.random.default_rng(0)
+    small = 1e-6 * rng.normal(size=(40, 4)).astype(np.float32)
+    constant = np.repeat(rng.normal(size=(40, 1)).astype(np.float32), 4, axis=1)
+    layout = make_layout(4, SITES[:1])
+    for x, expected in ((small, 4 * small.astype(np.float64).var(1)), (constant, np.zeros(40))):
+        state = Positions(layout)
+        state.update(make_batch(layout, [replace(made, states={SITES[0]: torch.from_numpy(x)})]))
+        m2 = labelled(state)["m2"].values.sum((0, 1))
+        np.testing.assert_allclose(m2, expected, rtol=1e-6, atol=1e-14)
+        assert (m2 >= 0).all()
+
+
+def test_the_last_bucket_of_positions_holds_all_from_16_million() -> None:
+    layout = make_layout(4, SITES[:1])
+    made = make_windows(0, [4], 4, DTYPES[:1], bad=0.0)
+    batch = make_batch(layout, made, extra=0)
+    far = np.array([[5, 2**24 - 1, 2**24, 2**40]])
+    state = Positions(layout)
+    state.update(replace(batch, tokens=replace(batch.tokens, positions=far)))
+    data = labelled(state)
+    assert data["count"].sum("stratum").values[-1] == 3
+    assert data["position_stop"].values[-1] == np.iinfo(np.int64).max
+    assert labelled(Positions(layout)).sizes["position"] == 0
 
 
 def numpy_extremes(windows: Sequence[Window], site: str, k: int) -> list[tuple]:
@@ -620,8 +668,49 @@ def test_a_sample_without_a_budget_still_shows_a_few_tokens_of_every_stratum(
     data = labelled(measure(Sample, windows, sample_tokens=budget))
     strata = np.array([(data["stratum"].values == s).sum() for s in PLAIN])
     available = np.bincount(Plain(windows).stratum)
-    assert (strata >= np.minimum(available, 16)).all()
+    expected = np.minimum(available, 16)
+    assert (strata >= expected).all()
+    assert strata.sum() <= expected.sum() + budget
     assert not data["passage"].any()
+
+
+def test_the_passage_of_a_long_window_has_64_tokens() -> None:
+    data = labelled(measure(Sample, make_windows(3, [200], 4), sample_tokens=400))
+    assert np.flatnonzero(data["passage"].values).tolist() == list(range(64))
+
+
+def mixed(x: int) -> int:
+    """SplitMix64 by Steele, Lea and Flood (2014), in whole numbers."""
+    bits = (1 << 64) - 1
+    x = (x + 0x9E3779B97F4A7C15) & bits
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & bits
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & bits
+    return x ^ (x >> 31)
+
+
+def test_a_token_is_drawn_by_a_hash_of_its_place(windows: list[Window]) -> None:
+    # What the generator of that paper gives first with the seed 0.
+    assert mixed(0) == 0xE220A8397B1DCDAF
+    arrays = measure(Sample, windows).arrays
+    digests = {(w.document, w.window): w.digest for w in windows}
+    keys = ("document", "window", "position", "window_hash", "token_hash")
+    columns = (arrays[key].tolist() for key in keys)
+    for document, window, position, *hashes in zip(*columns, strict=True):
+        by_document = mixed(digests[document, window] ^ mixed(document))
+        by_window = mixed(by_document ^ window)
+        assert hashes == [by_window, mixed(by_window ^ mixed(position))]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_massive_value_exceeds_a_magnitude_and_a_multiple_of_the_sites_median(sign: int) -> None:
+    states = torch.full((5, 8), 0.125)
+    states[0, 3] = sign * 100
+    states[1, 2] = sign * 100.5
+    states[2, 0] = sign * torch.inf
+    states[3, 1], states[3, 2] = torch.nan, sign * 1e4
+    assert find_massive(states, 100, 700).tolist() == [False, True, False, False, False]
+    assert not find_massive(states, 100, 900).any()
+    assert find_massive(states[:0], 100, 700).tolist() == []
 
 
 def test_gathering_copies_the_counted_tokens_by_stratum_and_rounds_float64() -> None:

@@ -278,6 +278,7 @@ def main() -> None:
         parser.error(f"no package {unknown[0]!r}: choose from {', '.join(PACKAGES)}")
     # A child of a process with several threads hangs: one thread each.
     os.environ |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "HF_HUB_OFFLINE": "1"}
+    os.environ["HIDDENSCOPE_EXAMPLES"] = "unshrunk"
     done: list[Mutant] = []
     with (
         tempfile.TemporaryDirectory(prefix="mutants-") as notes,

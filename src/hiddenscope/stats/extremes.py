@@ -71,8 +71,8 @@ class Extremes(Accumulator):
         own = read.T.contiguous().topk(min(PER_CHANNEL, len(read))).values[:, -1]
         magnitude = read.cpu().numpy()
         floor = np.maximum(floor[channels], own.cpu().numpy())
-        # What is not finite is −∞ here and must not pass for a value.
-        token, column = np.nonzero((magnitude >= floor) & (magnitude >= 0))
+        # What is not finite is −∞ here and below any floor.
+        token, column = np.nonzero(magnitude >= floor)
         label: State = {key: values[rows.start + token] for key, values in batch.labels.items()}
         found: State = {
             "value": magnitude[token, column],
