@@ -198,7 +198,7 @@ def _known(compact: bool) -> Known:
         outlier=THRESHOLDS["outlier"],
         outlier_rms=THRESHOLDS["outlier_rms"],
         sample_tokens=30,
-        compact_cross=compact,
+        loud=() if compact else None,
     )
     state = _measure(layout, windows)
     plain = Plain(windows)

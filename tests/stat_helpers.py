@@ -247,7 +247,7 @@ def _scales(part: Accumulator) -> dict[str, np.ndarray]:
         pairs = n[..., None] * s[:, :, None] * s[:, None]
         following = n * s * np.roll(s, -1, axis=1)
         scales = {"mean": s, "comoment": pairs, "sum": pairs.sum(-1), "self": n * s**2}
-        loud = a.get("loud_channels", np.zeros(0, np.int64))
+        loud = list(part.layout.loud or ())
         return scales | {"next": following, "loud": pairs[..., loud]}
     return {}
 

@@ -86,11 +86,10 @@ def groups(random: Random, items: Sequence) -> list[list]:
     return pieces
 
 
-def fresh(layout: Layout, windows: Sequence[Window]) -> StreamState:
-    """Make an empty state of every kind; compact ones agree on the first window's channels."""
-    compact = Cross(replace(layout, compact_cross=True))
-    compact.update(make_batch(layout, windows[:1]))
-    return StreamState(layout, [*StreamState(layout).parts, compact.sibling()])
+def fresh(layout: Layout) -> StreamState:
+    """Make an empty state of every kind, of the co-moments both forms."""
+    compact = Cross(replace(layout, loud=tuple(range(0, layout.channels, 2))))
+    return StreamState(layout, [*StreamState(layout).parts, compact])
 
 
 def updated(
@@ -121,7 +120,7 @@ class TestContract:
         self, stream: tuple[Layout, list[Window]], random: Random
     ) -> None:
         layout, windows = stream
-        empty = fresh(layout, windows)
+        empty = fresh(layout)
         whole = updated(empty.sibling(), windows, every=len(windows))
 
         shuffled = random.sample(windows, len(windows))
@@ -143,7 +142,7 @@ class TestContract:
         self, stream: tuple[Layout, list[Window]]
     ) -> None:
         layout, windows = stream
-        sibling = fresh(layout, windows)
+        sibling = fresh(layout)
         state = updated(sibling.sibling(), windows)
         new = StreamState(layout, [type(p)(p.layout) for p in state.parts])
         for empty in (sibling, new):
@@ -157,7 +156,7 @@ class TestContract:
         self, stream: tuple[Layout, list[Window]]
     ) -> None:
         layout, windows = stream
-        empty = fresh(layout, windows)
+        empty = fresh(layout)
         later = make_batch(layout, windows)
         a, b = (updated(empty.sibling(), windows[i::2], every=1) for i in (0, 1))
         for left, right in ((a, b), (b, empty), (empty, b), (a, a), (empty, empty)):
@@ -183,7 +182,7 @@ class TestContract:
         self, stream: tuple[Layout, list[Window]]
     ) -> None:
         layout, windows = stream
-        original = updated(fresh(layout, windows), windows)
+        original = updated(fresh(layout), windows)
         saved = snapshot(original)
         restored = StreamState(
             layout,
@@ -208,7 +207,7 @@ class TestContract:
         layout = make_layout(6)
         windows = make_windows(5, [9, 0, 3, 14], 6)
         states = [
-            updated(fresh(layout, windows), windows, every=4, padding=padding, extra=extra)
+            updated(fresh(layout), windows, every=4, padding=padding, extra=extra)
             for padding, extra in ((np.nan, 1), (6e4, 40), (np.inf, 0))
         ]
         assert_same_bits(states[1], states[0])
@@ -217,7 +216,7 @@ class TestContract:
     def test_padding_alone_changes_nothing(self) -> None:
         layout = make_layout(6)
         windows = make_windows(5, [9, 3], 6)
-        state = updated(fresh(layout, windows), windows)
+        state = updated(fresh(layout), windows)
         before = snapshot(state)
         state.update(make_batch(layout, make_windows(6, [0, 0], 6)))
         assert_same_bits(state, before)
@@ -227,7 +226,7 @@ class TestContract:
         windows = make_windows(7, [9, 30, 3], 70)
         batch = make_batch(layout, windows)
         before = {site: x.clone() for site, x in batch.states.items()}
-        fresh(layout, windows).update(batch)
+        fresh(layout).update(batch)
         for site, x in batch.states.items():
             assert torch.equal(x.view(torch.uint8), before[site].view(torch.uint8))
 
@@ -338,7 +337,7 @@ def test_cross_is_numpys_over_tokens_finite_at_every_site(
 def test_compact_cross_keeps_sums_single_channels_and_loud_pairs(
     windows: list[Window], plain: Plain
 ) -> None:
-    data = labelled(measure(Cross, windows, compact_cross=True))
+    data = labelled(measure(Cross, windows, loud=()))
     loud = data["loud"].values
     assert len(set(loud)) == 64
     for k in K:
@@ -357,7 +356,7 @@ def test_a_co_moment_of_more_than_128_mib_is_compact() -> None:
     for channels, compact in ((1024, False), (1025, True)):
         # 4 strata × 64² pairs × 8 bytes are 128 KiB a channel.
         layout = layouts.make_layout(sites, channels, trunk=sites, options=layouts.Options())
-        assert layout.compact_cross == compact
+        assert layout.loud == (() if compact else None)
 
 
 def test_compact_cross_leaves_out_the_quietest_channels_of_the_first_batch() -> None:
@@ -375,23 +374,34 @@ def test_compact_cross_leaves_out_the_quietest_channels_of_the_first_batch() -> 
     for window in first:
         for x in window.states.values():
             x[:, offset] += 50
-    layout = make_layout(CHANNELS, compact_cross=True)
-    state = Cross(layout)
+    layout = make_layout(CHANNELS, loud=())
+    state = StreamState(layout)
+    # What has no finite token does not settle anything, and is counted.
+    lost = [replace(w, states={s: x * torch.nan for s, x in w.states.items()}) for w in first]
+    state.update(make_batch(layout, lost))
+    assert state.layout.loud == ()
+    before = state.from_state(state.layout, state.state())
     state.update(make_batch(layout, first))
-    expected = np.setdiff1d(np.arange(CHANNELS), quiet)
-    np.testing.assert_array_equal(np.sort(state.arrays["loud_channels"]), expected)
+    expected = tuple(np.setdiff1d(np.arange(CHANNELS), quiet).tolist())
+    assert state.layout.loud == expected
     state.update(make_batch(layout, made))
-    for later in (state, state.sibling()):
-        np.testing.assert_array_equal(np.sort(later.arrays["loud_channels"]), expected)
+    for later in (state, state.sibling(), before.merge(state), state.merge(before)):
+        assert later.layout.loud == expected
+        assert {part.layout for part in later.parts} == {later.layout}
+        assert part_of(later, "cross").arrays["loud"].shape[-1] == 64
+    assert before.layout.loud == ()
+    twice = part_of(before.merge(state), "grid").arrays["count"].sum()
+    total = CHANNELS * len(SITES) * sum(len(w.ids) for w in made)
+    assert twice == 4 * total
 
 
 def test_compact_cross_refuses_states_of_other_loud_channels(windows: list[Window]) -> None:
-    layout = make_layout(CHANNELS, compact_cross=True)
-    one, other = Cross(layout), Cross(layout)
+    layout = make_layout(CHANNELS, loud=())
+    one, other = StreamState(layout), StreamState(layout)
     one.update(make_batch(layout, windows[:1]))
     turned = {site: x.flip(1) for site, x in windows[0].states.items()}
     other.update(make_batch(layout, [replace(windows[0], states=turned)]))
-    with pytest.raises(MergeError, match="sibling"):
+    with pytest.raises(MergeError, match="different loud"):
         one.merge(other)
 
 

@@ -141,7 +141,7 @@ def label(
         variable = schema.SHARED[name]
         if name not in data and set(variable.dims) <= held:
             coords[name] = (variable.dims, values, variable.attrs)
-    compact = {"compact": int(layout.compact_cross)} if group == "cross" else {}
+    compact = {"compact": int(layout.loud is not None)} if group == "cross" else {}
     return xr.Dataset(data, coords, compact)
 
 

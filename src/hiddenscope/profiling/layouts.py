@@ -104,5 +104,5 @@ def make_layout(
         outlier=options.outlier,
         outlier_rms=options.outlier_rms,
         sample_tokens=int(options.sample_mib * MIB / (len(sites) * channels * SAMPLE_BYTES)),
-        compact_cross=pairs * 8 > COMPACT_BYTES,
+        loud=() if pairs * 8 > COMPACT_BYTES else None,
     )

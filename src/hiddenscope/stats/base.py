@@ -82,6 +82,10 @@ class Accumulator(ABC):
         `decode` turns token ids into text.
         """
 
+    def settle(self, layout: Layout) -> None:
+        """Take a layout that names the loud channels, where nothing finite was counted before."""
+        self.layout = layout
+
     def state(self) -> State:
         """Return a copy of the arrays, from which `from_state` makes an equal accumulator."""
         return {key: array.copy() for key, array in self.arrays.items()}

@@ -48,8 +48,9 @@ class Layout:
         square of its hidden state.
     sample_tokens : int
         Tokens that the sample may hold.
-    compact_cross : bool
-        Keep the co-moment of every pair of sites only for the loudest channels.
+    loud : tuple of int, optional
+        Keep the co-moment of every pair of sites only for these channels; for all where None.
+        Empty until a batch has finite tokens, whose loudest channels they then are.
     """
 
     sites: tuple[str, ...]
@@ -59,7 +60,7 @@ class Layout:
     outlier: float = OUTLIER
     outlier_rms: float = OUTLIER_RMS
     sample_tokens: int = 1024
-    compact_cross: bool = False
+    loud: tuple[int, ...] | None = None
 
 
 def gather(tokens: Tokens, states: torch.Tensor) -> torch.Tensor:

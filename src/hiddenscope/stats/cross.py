@@ -8,14 +8,13 @@ import numpy as np
 import torch
 
 from hiddenscope import kernels
-from hiddenscope.errors import MergeError
 from hiddenscope.stats.base import Accumulator
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hiddenscope.stats.base import Decode, State
-    from hiddenscope.stats.batch import Batch
+    from hiddenscope.stats.batch import Batch, Layout
 
     Floats = NDArray[np.float64]
 
@@ -30,10 +29,9 @@ class Cross(Accumulator):
 
     Over the tokens that are finite at each of them.
 
-    In the compact form (``layout.compact_cross``) every pair is kept summed over channels, and
-    for the `LOUD` channels that are loudest in the first batch it sees; single channels only
-    for each site with itself and with the next. States to be merged must agree on the loud
-    channels: make the others with ``first.sibling()``.
+    In the compact form (where ``layout.loud`` names channels) every pair is kept summed over
+    channels, and for those channels; single channels only for each site with itself and with
+    the next.
     """
 
     name = "cross"
@@ -46,23 +44,19 @@ class Cross(Accumulator):
             "count": np.zeros(strata, np.int64),
             "mean": np.zeros((strata, sites, channels)),
         }
-        if not layout.compact_cross:
+        if layout.loud is None:
             return state | {"comoment": np.zeros((strata, sites, sites, channels))}
-        loud = min(LOUD, channels)
         return state | {
-            "loud_channels": np.full(loud, -1, np.int64),
             "sum": np.zeros((strata, sites, sites)),
             "self": np.zeros((strata, sites, channels)),
             "next": np.zeros((strata, sites, channels)),
-            "loud": np.zeros((strata, sites, sites, loud)),
+            "loud": np.zeros((strata, sites, sites, len(layout.loud))),
         }
 
-    def sibling(self) -> Self:
-        """Return a fresh state that keeps the same loud channels."""
-        made = type(self)(self.layout)
-        if self.layout.compact_cross:
-            made.arrays["loud_channels"] = self.arrays["loud_channels"].copy()
-        return made
+    def settle(self, layout: Layout) -> None:
+        """Take the loud channels of a layout; nothing was counted before they are known."""
+        super().settle(layout)
+        self.arrays = self.empty()
 
     def update(self, batch: Batch) -> None:
         """Merge the co-moments of a batch."""
@@ -70,9 +64,7 @@ class Cross(Accumulator):
         if not sites:
             return
         at = [self.layout.sites.index(site) for site in sites]
-        if self.layout.compact_cross and self.arrays["loud_channels"][0] < 0:
-            self.arrays["loud_channels"] = self._loudest(batch)
-        part = self.sibling().arrays
+        part = self.empty()
         for k in range(len(self.layout.strata)):
             if not (rows := batch.rows(k)):
                 continue
@@ -98,22 +90,10 @@ class Cross(Accumulator):
         return self._new(self._join(self.arrays, other.arrays))
 
     def _products(self, states: list[torch.Tensor], means: torch.Tensor) -> dict[str, torch.Tensor]:
-        if not self.layout.compact_cross:
+        if self.layout.loud is None:
             return {"comoment": kernels.comoment(states, means)}
-        loud = torch.from_numpy(self.arrays["loud_channels"]).to(means.device)
+        loud = torch.tensor(self.layout.loud, dtype=torch.int64, device=means.device)
         return kernels.comoment_parts(states, means, loud)
-
-    def _loudest(self, batch: Batch) -> NDArray[np.int64]:
-        share = np.zeros(self.layout.channels)
-        for k in range(len(self.layout.strata)):
-            if rows := batch.rows(k):
-                at = [self.layout.sites.index(site) for site in self.layout.trunk]
-                n = rows.finite[at].sum(1)[:, None]
-                mean, m2 = rows.stack("mean")[at], rows.stack("m2")[at]
-                squares = m2 + n * (mean - mean.mean(1, keepdims=True)) ** 2
-                share += (squares / np.maximum(squares.sum(1, keepdims=True), 1e-300)).sum(0)
-        loudest = np.argsort(-share, kind="stable")[: min(LOUD, self.layout.channels)]
-        return np.sort(loudest)
 
     def _join(self, a: State, b: State) -> State:
         na, nb = (s["count"].astype(np.float64)[:, None, None] for s in (a, b))
@@ -124,19 +104,15 @@ class Cross(Accumulator):
             "count": a["count"] + b["count"],
             "mean": np.where(na == 0, b["mean"], a["mean"] + d * (nb / n)),
         }
-        if not self.layout.compact_cross:
+        if self.layout.loud is None:
             return joined | {
                 "comoment": a["comoment"] + b["comoment"] + weighted[:, :, None] * d[:, None]
             }
-        loud = a["loud_channels"] if a["loud_channels"][0] >= 0 else b["loud_channels"]
-        if b["loud_channels"][0] >= 0 and not np.array_equal(loud, b["loud_channels"]):
-            msg = "co-moments of different loud channels cannot be merged: make them as siblings"
-            raise MergeError(msg)
         shifted = np.zeros_like(d)
         shifted[:, :-1] = d[:, 1:]
+        loud = list(self.layout.loud)
         dl, wl = d[..., loud], weighted[..., loud]
         return joined | {
-            "loud_channels": loud.copy(),
             "sum": a["sum"] + b["sum"] + weighted @ d.transpose(0, 2, 1),
             "self": a["self"] + b["self"] + weighted * d,
             "next": a["next"] + b["next"] + weighted * shifted,
@@ -148,7 +124,28 @@ class Cross(Accumulator):
         a = self.arrays
         trunk = np.array(self.layout.trunk, dtype=np.str_)
         shared: State = {"count": a["count"], "mean": a["mean"], "site_a": trunk, "site_b": trunk}
-        if not self.layout.compact_cross:
+        if self.layout.loud is None:
             return shared | {"comoment": a["comoment"]}
         parts = {f"comoment_{key}": a[key] for key in ("sum", "self", "next", "loud")}
-        return shared | parts | {"loud": a["loud_channels"]}
+        return shared | parts | {"loud": np.array(self.layout.loud, np.int64)}
+
+
+def loudest(layout: Layout, batch: Batch) -> tuple[int, ...]:
+    """Return the channels with the largest shares of a batch's variance, added over the trunk.
+
+    At each site variance is taken about the site's mean over all channels, in which a channel
+    with a mean of its own is loud. Empty where no token of the batch is finite.
+    """
+    share, finite = np.zeros(layout.channels), False
+    at = [layout.sites.index(site) for site in layout.trunk]
+    for k in range(len(layout.strata)):
+        if rows := batch.rows(k):
+            n = rows.finite[at].sum(1)[:, None]
+            mean, m2 = rows.stack("mean")[at], rows.stack("m2")[at]
+            squares = m2 + n * (mean - mean.mean(1, keepdims=True)) ** 2
+            share += (squares / np.maximum(squares.sum(1, keepdims=True), 1e-300)).sum(0)
+            finite |= bool(n.any())
+    if not finite:
+        return ()
+    ranked = np.argsort(-share, kind="stable")[: min(LOUD, layout.channels)]
+    return tuple(np.sort(ranked).tolist())

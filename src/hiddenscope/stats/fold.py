@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 from hiddenscope.errors import MergeError
-from hiddenscope.stats.cross import Cross
+from hiddenscope.stats.cross import Cross, loudest
 from hiddenscope.stats.extremes import Extremes
 from hiddenscope.stats.grid import Grid
 from hiddenscope.stats.moments import Moments
@@ -46,20 +47,42 @@ class StreamState:
 
     def sibling(self) -> Self:
         """Return a fresh state that can be merged with this one."""
-        return type(self)(
-            self.layout,
-            [p.sibling() if isinstance(p, Cross) else type(p)(self.layout) for p in self.parts],
-        )
+        return type(self)(self.layout, [type(p)(p.layout) for p in self.parts])
 
     def update(self, batch: Batch) -> None:
-        """Take in one batch."""
+        """Take in one batch; the first with finite tokens settles the loud channels."""
+        if self.layout.loud == ():
+            self._settle(loudest(self.layout, batch))
         for part in self.parts:
             part.update(batch)
 
+    def _settle(self, loud: tuple[int, ...] | None) -> None:
+        self.layout = replace(self.layout, loud=loud)
+        for part in self.parts:
+            part.settle(self.layout)
+
     def merge(self, other: Self) -> Self:
         """Join two states into a new one; neither is changed."""
-        pairs = zip(self.parts, other.parts, strict=True)
-        return type(self)(self.layout, [a.merge(b) for a, b in pairs])
+        one, two = self._settled(other.layout.loud), other._settled(self.layout.loud)
+        pairs = zip(one.parts, two.parts, strict=True)
+        return type(self)(one.layout, [a.merge(b) for a, b in pairs])
+
+    def _settled(self, loud: tuple[int, ...] | None) -> Self:
+        """Return a state that knows the loud channels, of another where it saw nothing finite."""
+        if self.layout.loud != () or not loud:
+            return self
+        made = self.from_state(self.layout, self.state())
+        made._settle(loud)
+        return made
+
+    def state(self) -> dict[str, State]:
+        """Return a copy of every accumulator's arrays, by group."""
+        return {part.name: part.state() for part in self.parts}
+
+    @classmethod
+    def from_state(cls, layout: Layout, state: Mapping[str, State]) -> Self:
+        """Make an equal state of what `state` returned."""
+        return cls(layout, [kind.from_state(layout, state[kind.name]) for kind in ACCUMULATORS])
 
     def of_corpus(self, number: int) -> Self:
         """Return the state with its tokens labelled as those of one of several corpora."""
