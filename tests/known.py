@@ -21,7 +21,7 @@ from hiddenscope import grid
 from hiddenscope.errors import HiddenscopeWarning
 from hiddenscope.profiles import Profile
 from hiddenscope.profiling.assemble import assemble
-from hiddenscope.stats import Layout, States, StreamState
+from hiddenscope.stats import Layout, StreamState
 from hiddenscope.strata import RECORDED
 
 SITES = (
@@ -215,7 +215,7 @@ def _known(compact: bool) -> Known:
         # Some tokens are not finite: that is meant.
         warnings.simplefilter("ignore", HiddenscopeWarning)
         profile = assemble(
-            States({"residual": state}),
+            {"residual": state},
             hf={"residual": HF_INDEX},
             manifest=manifest,
             checks=[],

@@ -768,7 +768,7 @@ class TestOfTheTokens:
         (check,) = found(recorder.profile(), "padding")
         assert check["passed"]
         assert check["detail"] == "the 24 tokens that the attention masks let through were counted"
-        recorder.streams["residual"].reader.facts.attended += 3
+        recorder.state.counts["residual"] = replace(recorder.state.main, attended=27)
         with pytest.warns(HiddenscopeWarning, match="padding"):
             (check,) = found(recorder.profile(), "padding")
         assert (check["passed"], check["level"]) == (False, "check")

@@ -112,7 +112,7 @@ def texts(model: PreTrainedModel, side: str) -> dict[str, torch.Tensor]:
 def test_sites_are_hugging_faces_and_points_add_up(kind: str, page: Page) -> None:
     model = families.make(kind)
     recorder = hs.record(model, sites="all")
-    structure = recorder.structure
+    structure = recorder.engine.structure
     for stream in structure.streams:
         states, output = capture(structure, stream)
         compare_with_tuple(stream, states, getattr(output, stream.hf_tuple))
@@ -179,18 +179,18 @@ def largest_error(stream: Stream, states: dict[str, torch.Tensor]) -> float:
 
 def count_padded(recorder: Recorder) -> None:
     """Padding on either side is in no stratum, positions start behind it, every check passes."""
-    structure = recorder.structure
+    structure = recorder.engine.structure
     model = structure.model
     with recorder, torch.no_grad():
         for n, side in enumerate(("left", "right"), 1):
             model(**texts(model, side))
             for stream in structure.streams:
-                held = recorder.streams[stream.name]
+                held = recorder.state.counts[stream.name]
                 first = 2 if stream.causal else 0
                 kinds = {"first": n * first, "special": 0, "regular": n * (15 - first)}
                 assert {k: held.tokens[k] for k in kinds} == kinds, side
                 assert held.padding == n * 3
-                assert held.reader.facts.attended == n * 15
+                assert held.attended == n * 15
     for stream in structure.streams:
         checks = recorder.watches[stream.name].checks
         inside = ["points"] if any(a.steps for a in stream.anatomies) else []

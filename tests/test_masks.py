@@ -199,7 +199,7 @@ def assert_equal_moments(found: Profile, expected: Profile) -> None:
 def strata(model: PreTrainedModel, **call: object) -> np.ndarray:
     """Return the strata ``[batch, pos]`` of one call, by name; ``-`` for padding."""
     reader = CallReader(inspect(model).streams[0], RECORDED, frozenset(), None)
-    codes = reader.read((), call).strata
+    codes = reader.read((), call, 0)[0].strata
     return np.where(codes == PADDING, "-", np.array(RECORDED)[codes])
 
 
@@ -416,8 +416,7 @@ def test_a_pass_that_fails_leaves_no_trace_in_the_counts() -> None:
             model(IDS)
         handle.remove()
         model(IDS)
-    reader = recorder.streams["residual"].reader
-    assert reader.documents == 4
-    assert reader.facts.attended == 10 + 12 == sum(recorder.tokens.values())
-    assert reader.facts.rows == 4
+    counts = recorder.state.main
+    assert counts.rows == counts.starts == 4
+    assert counts.attended == 10 + 12 == counts.total
     assert set(recorder.profile().sample("all")["document"].values) == {0, 1, 2, 3}

@@ -312,7 +312,7 @@ def test_a_document_is_the_same_however_it_is_padded(demo: LoadedModel) -> None:
         mask = torch.nn.functional.pad(torch.ones_like(ids), (0, padding))
         with hs.record(demo.model, tokenizer=demo.tokenizer) as recorder, torch.no_grad():
             demo.model(input_ids=padded, attention_mask=mask)
-        parts = recorder.states.streams["residual"].parts
+        parts = recorder.state.states["residual"].parts
         sample = next(p for p in parts if p.name == "sample")
         return sample.arrays["token_hash"].tolist()
 

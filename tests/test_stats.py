@@ -38,7 +38,6 @@ from hiddenscope.stats import (
     ACCUMULATORS,
     Accumulator,
     Layout,
-    States,
     StreamState,
     find_massive,
     gather,
@@ -655,9 +654,6 @@ def test_states_that_were_not_measured_alike_are_not_merged(
             kind(layout).merge(kind(replace(layout, **options)))
     with pytest.raises(MergeError, match="Grid with Moments"):
         Grid(layout).merge(Moments(layout))
-    one, two = (States({name: StreamState(layout)}) for name in ("residual", "decoder"))
-    with pytest.raises(MergeError, match=r"\['residual'\] with \['decoder'\]"):
-        one.merge(two)
 
 
 def test_the_passage_is_one_window_also_where_documents_repeat() -> None:

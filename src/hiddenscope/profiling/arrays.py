@@ -16,7 +16,7 @@ from hiddenscope.profiling.assemble import assemble, describe_tokenizer
 from hiddenscope.profiling.layouts import make_layout, make_options
 from hiddenscope.profiling.streams import set_apart
 from hiddenscope.sites import Site
-from hiddenscope.stats import Batch, States, StreamState, find_massive, gather
+from hiddenscope.stats import Batch, StreamState, find_massive, gather
 from hiddenscope.strata import PADDING, PLAIN, REGULAR
 from hiddenscope.tokens import NO_TOKEN, Tokens
 
@@ -126,8 +126,7 @@ def from_states(
             "padding": int((~real).sum()),
         },
     }
-    states_of = States({RESIDUAL: state})
-    return assemble(states_of, hf={}, manifest=manifest, checks=[], tokenizer=tokenizer)
+    return assemble({RESIDUAL: state}, hf={}, manifest=manifest, checks=[], tokenizer=tokenizer)
 
 
 def _tensors(states: Any) -> dict[str, torch.Tensor]:

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from hiddenscope.capture import Check
-    from hiddenscope.stats import Layout, States, StreamState
+    from hiddenscope.stats import Layout, StreamState
 
 _LIBRARIES = ("torch", "transformers", "numpy", "xarray", "h5netcdf")
 
 
 def assemble(
-    states: States,
+    states: Mapping[str, StreamState],
     *,
     hf: Mapping[str, Mapping[str, int]],
     manifest: dict[str, Any],
@@ -45,7 +45,8 @@ def assemble(
 
     Parameters
     ----------
-    states : States
+    states : mapping of str to StreamState
+        By the names that the profile gives its streams.
     hf : mapping of str to mapping of str to int
         By stream, site → index in Hugging Face's tuple.
     manifest : dict
@@ -63,12 +64,12 @@ def assemble(
     """
     decode = _decoder(tokenizer)
     trees = {"/": xr.Dataset()}
-    for name, state in states.streams.items():
+    for name, state in states.items():
         for group, dataset in _labelled(state, hf.get(name, {}), decode).items():
             trees[f"/{name}/{group}"] = dataset
     manifest = {
         **manifest,
-        "sites": {name: list(s.layout.sites) for name, s in states.streams.items()},
+        "sites": {name: list(s.layout.sites) for name, s in states.items()},
         "thresholds": analysis.THRESHOLDS | manifest.get("thresholds", {}),
         "versions": {"hiddenscope": __version__}
         | {name: version(name) for name in _LIBRARIES}

@@ -10,18 +10,20 @@ from hiddenscope.models import DYNAMIC, padding_changes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from hiddenscope.models import Structure
-    from hiddenscope.profiling.streams import StreamRecorder
+    from hiddenscope.models import Rotary
+    from hiddenscope.profiling.counts import Counts
+    from hiddenscope.profiling.engine import Engine
+    from hiddenscope.profiling.state import RunState
 
 PADDING_SHIFT = {"float32": 0.01, "float16": 0.05, "bfloat16": 0.2}
 """By dtype, how far padding may move states by rounding alone."""
 
 
 def audit(
-    structure: Structure,
-    streams: Mapping[str, StreamRecorder],
+    engine: Engine,
+    state: RunState,
     tokenizer: PreTrainedTokenizerBase | None,
     manifest: dict[str, Any],
 ) -> list[Check]:
@@ -29,8 +31,8 @@ def audit(
 
     Parameters
     ----------
-    structure : Structure
-    streams : mapping of str to StreamRecorder
+    engine : Engine
+    state : RunState
     tokenizer : PreTrainedTokenizerBase or None
     manifest : dict
 
@@ -39,16 +41,19 @@ def audit(
     list of Check
     """
     found = []
-    for name, recorder in streams.items():
-        where = f" ({name})" if len(streams) > 1 else ""
-        found.append(_check_attended(recorder, where))
-        found += _check_rotary(recorder, where)
-    first = next(iter(streams.values()))
-    found += _check_padding(structure, first)
+    for name, measured in engine.streams.items():
+        where = f" ({name})" if len(engine.streams) > 1 else ""
+        counts = state.counts[name]
+        found.append(_check_attended(counts, where))
+        if counts.mixed:
+            found.append(_warn_of_rotary(measured.reader.rotary, where))
+    first = next(iter(engine.streams.values()))
+    found += _check_padding(engine.structure.model, state.main, causal=first.stream.causal)
     found += _check_gguf(manifest["model"])
     if tokenizer is not None:
-        found += _check_bos(first, tokenizer, manifest["corpus"])
-    found.append(_note_tokens(first, manifest["corpus"]))
+        adds = first.reader.bos is not None
+        found += _check_bos(state.main, tokenizer, manifest["corpus"], adds=adds)
+    found.append(_note_tokens(state.main, manifest["corpus"]))
     return found
 
 
@@ -57,8 +62,8 @@ def moves_states(shift: float, dtype: str) -> bool:
     return not shift <= PADDING_SHIFT.get(dtype, 0.01)
 
 
-def _check_attended(recorder: StreamRecorder, where: str) -> Check:
-    counted, attended = sum(recorder.tokens.values()), recorder.reader.facts.attended
+def _check_attended(counts: Counts, where: str) -> Check:
+    counted, attended = counts.total, counts.attended
     passed = counted == attended
     detail = f"the {counted:,} tokens that the attention masks let through{where} were counted"
     if not passed:
@@ -68,11 +73,9 @@ def _check_attended(recorder: StreamRecorder, where: str) -> Check:
     return Check("padding", passed, detail)
 
 
-def _check_rotary(recorder: StreamRecorder, where: str) -> list[Check]:
-    """Say where a batch of the user's made states that depend on its longest row."""
-    rotary = recorder.reader.rotary
-    if rotary is None or not recorder.reader.facts.mixed:
-        return []
+def _warn_of_rotary(rotary: Rotary | None, where: str) -> Check:
+    """Say that a batch of the user's made states that depend on its longest row."""
+    assert rotary is not None
     how = (
         "that grow with each longer text, so that states depend on the texts beside and before them"
         if rotary.kind == DYNAMIC
@@ -83,17 +86,17 @@ def _check_rotary(recorder: StreamRecorder, where: str) -> list[Check]:
         f"{rotary.length:,} tokens: run texts on either side of that apart, the longer ones one by "
         "one, or let hiddenscope.profile do it"
     )
-    return [Check("rotary tables", False, detail, "warning")]
+    return Check("rotary tables", False, detail, "warning")
 
 
-def _check_padding(structure: Structure, recorder: StreamRecorder) -> list[Check]:
+def _check_padding(model: PreTrainedModel, counts: Counts, *, causal: bool) -> list[Check]:
     """Try out what padding does, where there was any."""
     checks = []
-    dtype = next(iter(recorder.dtypes.values()), "float32")
-    for side in sorted(recorder.reader.facts.padded):
-        if side == "right" and recorder.stream.causal:
+    dtype = next(iter(counts.dtypes.values()), "float32")
+    for side in sorted(counts.padded):
+        if side == "right" and causal:
             continue
-        shift = padding_changes(structure.model, side)
+        shift = padding_changes(model, side)
         passed = not moves_states(shift, dtype)
         detail = f"padding on the {side} leaves the states as they are"
         if not passed:
@@ -134,10 +137,9 @@ def _check_gguf(model: Mapping[str, Any]) -> list[Check]:
 
 
 def _check_bos(
-    recorder: StreamRecorder, tokenizer: PreTrainedTokenizerBase, corpus: Mapping[str, Any]
+    counts: Counts, tokenizer: PreTrainedTokenizerBase, corpus: Mapping[str, Any], *, adds: bool
 ) -> list[Check]:
     """Hold what the texts start with against what the tokenizer asks for."""
-    adds = recorder.reader.bos is not None
     asked = getattr(tokenizer, "add_bos_token", None)
     words = "adds" if adds else "adds no"
     token = tokenizer.bos_token or tokenizer.cls_token or "BOS"
@@ -150,9 +152,8 @@ def _check_bos(
     if asked and not adds:
         detail = f"the tokenizer is set to add {token} (add_bos_token) but adds none"
         checks.append(Check("BOS", False, detail, "warning"))
-    facts = recorder.reader.facts
-    starts = corpus.get("windows", facts.rows)
-    held = corpus.get("with_bos", facts.rows_with_bos)
+    starts = corpus.get("windows", counts.starts)
+    held = corpus.get("with_bos", counts.starts_with_bos)
     mode = corpus.get("bos", "auto")
     # A window of packed documents starts anywhere; a chat's template writes its own BOS.
     free = corpus.get("pack") or corpus.get("chat")
@@ -170,13 +171,12 @@ def _check_bos(
     return checks
 
 
-def _note_tokens(recorder: StreamRecorder, corpus: Mapping[str, Any]) -> Check:
-    tokens = {name: n for name, n in recorder.tokens.items() if n}
-    total = sum(tokens.values())
+def _note_tokens(counts: Counts, corpus: Mapping[str, Any]) -> Check:
+    tokens = {name: n for name, n in counts.tokens.items() if n}
     parts = ", ".join(f"{n:,} {name}" for name, n in tokens.items())
-    side = ", ".join(sorted(recorder.reader.facts.padded)) or "right"
-    detail = f"{total:,} counted: {parts}; {recorder.padding:,} padding"
-    if recorder.padding:
+    side = ", ".join(sorted(counts.padded)) or "right"
+    detail = f"{counts.total:,} counted: {parts}; {counts.padding:,} padding"
+    if counts.padding:
         detail += f", on the {side}"
     if "documents_cut" in corpus:
         cut, documents = corpus["documents_cut"], corpus["documents"]

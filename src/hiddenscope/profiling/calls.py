@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hiddenscope.errors import CaptureError, MaskError
 from hiddenscope.models import DYNAMIC, find_rotary
+from hiddenscope.profiling.counts import Counts
 from hiddenscope.profiling.masks import Past, Reading, read_mask, sequence_starts
 from hiddenscope.strata import GENERATED, PADDING, PROMPT, REGULAR
 from hiddenscope.tokens import NO_TOKEN, Tokens
@@ -22,29 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hiddenscope.models import Stream
-
-
-@dataclass
-class Facts:
-    """What calls showed, for the audit.
-
-    Attributes
-    ----------
-    attended : int
-        Tokens that the attention masks let through.
-    padded : set of {'left', 'right'}
-        Sides on which there was padding; a side is left out where the caller gave positions.
-    rows, rows_with_bos : int
-        Rows that start a text, and those of them that start with a BOS.
-    mixed : bool
-        Whether a rotary table followed a longer text than that whose states it made.
-    """
-
-    attended: int = 0
-    padded: set[str] = field(default_factory=set)
-    rows: int = 0
-    rows_with_bos: int = 0
-    mixed: bool = False
 
 
 class CallReader:
@@ -63,18 +40,11 @@ class CallReader:
     ) -> None:
         self.stream, self.strata, self.special, self.bos = stream, tuple(strata), special, bos
         self.rotary = find_rotary(stream.owner)
-        self.reset()
         self._signature = inspect.signature(stream.owner.forward)
         # RecurrentGemma keeps what it has read in its own modules.
         self._holds_state = any(hasattr(m, "recurrent_states") for m in stream.owner.modules())
         self._generating = False
         self._prompt: int | None = None
-
-    def reset(self) -> None:
-        """Forget what earlier calls showed."""
-        self.facts = Facts()
-        self.documents = 0
-        self._call = Facts(), 0
 
     def generating(self, *, begins: bool, prompt: int | None = None) -> None:
         """Say that a generation begins or has ended.
@@ -91,28 +61,40 @@ class CallReader:
         """Put the first and the special tokens into their strata, as the stream has them."""
         return tokens.stratified(self.special, causal=self.stream.causal)
 
-    def read(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tokens:
-        """Read where the tokens of somebody's call stand, each row a document of its own."""
+    def read(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], rows: int
+    ) -> tuple[Tokens, Counts]:
+        """Read where the tokens of somebody's call stand, each row a document of its own.
+
+        Parameters
+        ----------
+        args, kwargs : tuple, dict
+            What the stream's owner was called with.
+        rows : int
+            Rows of earlier calls.
+        """
         given = self.arguments(args, kwargs)
         known = _ids(given)
         reading, past = self._reading(given, known.shape)
-        facts = self._call[0]
         real, starts, positions = reading.real, reading.starts, reading.positions
+        padded = set() if real[:, -1].all() else {"right"}
         if given.get("position_ids") is not None:
             positions = _positions(given["position_ids"], known.shape)
             starts = starts | (real & self._restarts(given, positions, past))
-        elif not past.tokens:
-            facts.padded |= {"left"} if not real[:, 0].all() else set()
-        facts.padded |= {"right"} if not real[:, -1].all() else set()
-        facts.rows = int(starts.any(1).sum())
-        facts.rows_with_bos = int((starts & (known == self.bos)).any(1).sum())
-        base = np.where(real, self._base(known.shape, given, past), np.int8(PADDING))
-        document = self.documents + np.arange(len(known))
-        facts.mixed = self._mixes(real, positions, given, past)
-        self._call = facts, len(known)
+        elif not past.tokens and not real[:, 0].all():
+            padded.add("left")
+        counts = Counts(
+            rows=len(known),
+            attended=int(real.sum()),
+            padded=frozenset(padded),
+            starts=int(starts.any(1).sum()),
+            starts_with_bos=int((starts & (known == self.bos)).any(1).sum()),
+            mixed=self._mixes(real, positions, given, past),
+        )
+        document = rows + np.arange(len(known))
         tokens = Tokens(
             ids=np.where(real, known, NO_TOKEN),
-            strata=base,
+            strata=np.where(real, self._base(known.shape, given, past), np.int8(PADDING)),
             starts=starts,
             positions=np.where(real, positions, 0).astype(np.int64),
             document=np.broadcast_to(document[:, None], known.shape),
@@ -122,30 +104,19 @@ class CallReader:
                 [_digest(row[kept]) for row, kept in zip(known, real, strict=True)], np.uint64
             ),
         )
-        return self.stratified(tokens)
+        return self.stratified(tokens), counts
+
+    def attended(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+        """Count the tokens that a call lets through, apart from where they are said to stand."""
+        given = self.arguments(args, kwargs)
+        reading, _ = self._reading(given, _ids(given).shape)
+        return int(reading.real.sum())
 
     def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return what was passed, by name."""
         given = self._signature.bind_partial(*args, **kwargs).arguments
         nested: dict[str, Any] = given.get("kwargs", {})
         return {**given, **nested}
-
-    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Count the tokens that a call lets through, apart from where they are said to stand."""
-        given = self.arguments(args, kwargs)
-        reading, _ = self._reading(given, _ids(given).shape)
-        self._call = Facts(attended=int(reading.real.sum())), 0
-
-    def commit(self) -> None:
-        """Take what the call showed for true, now that it is complete."""
-        call, rows = self._call
-        self.facts.attended += call.attended
-        self.facts.padded |= call.padded
-        self.facts.rows += call.rows
-        self.facts.rows_with_bos += call.rows_with_bos
-        self.facts.mixed |= call.mixed
-        self.documents += rows
-        self._call = Facts(), 0
 
     def _reading(self, given: dict[str, Any], shape: tuple[int, ...]) -> tuple[Reading, Past]:
         causal = given.get("is_causal")

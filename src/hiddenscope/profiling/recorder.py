@@ -12,11 +12,9 @@ from hiddenscope.errors import InputError
 from hiddenscope.models import RESIDUAL, adopt, describe, inspect
 from hiddenscope.profiling.assemble import assemble, describe_tokenizer
 from hiddenscope.profiling.audit import audit
-from hiddenscope.profiling.calls import CallReader
 from hiddenscope.profiling.choose import choose_sites
+from hiddenscope.profiling.engine import Engine
 from hiddenscope.profiling.layouts import Options, make_options
-from hiddenscope.profiling.streams import StreamRecorder
-from hiddenscope.stats import States
 from hiddenscope.strata import RECORDED
 
 if TYPE_CHECKING:
@@ -26,8 +24,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from hiddenscope.capture import Check
-    from hiddenscope.models import LoadedModel, Structure
+    from hiddenscope.models import LoadedModel
     from hiddenscope.profiles import Profile
+    from hiddenscope.profiling.counts import Counts
+    from hiddenscope.profiling.state import Pass, RunState
+    from hiddenscope.tokens import Tokens
 
 
 class Recorder:
@@ -46,8 +47,9 @@ class Recorder:
 
     Attributes
     ----------
-    streams : dict of str to StreamRecorder
-        What was measured so far, by stream.
+    engine : Engine
+    state : RunState
+        What was measured so far.
     """
 
     def __init__(
@@ -60,19 +62,10 @@ class Recorder:
     ) -> None:
         self.loaded = loaded
         self.options = options or Options()
-        self.structure: Structure = inspect(loaded.model)
-        chosen = choose_sites(sites, self.structure)
-        self._bos = self._expected_bos()
+        structure = inspect(loaded.model)
         special = special_ids(loaded.tokenizer) if loaded.tokenizer else frozenset[int]()
-        self.streams = {
-            name: StreamRecorder(
-                self.structure[name],
-                held,
-                self.options,
-                CallReader(self.structure[name], self.options.strata, special, self._bos),
-            )
-            for name, held in chosen.items()
-        }
+        chosen = choose_sites(sites, structure)
+        self.engine = Engine(structure, chosen, self.options, special, self._expected_bos())
         self.checks: list[Check] = []
         self._outer = outer
         self.watches: dict[str, Watch] = {}
@@ -87,39 +80,42 @@ class Recorder:
 
     def reset(self) -> None:
         """Forget what was measured so far."""
-        for stream in self.streams.values():
-            stream.reset()
+        self.state = self.engine.fresh()
         self._start = time.perf_counter()
-
-    @property
-    def states(self) -> States:
-        """The accumulators of every stream."""
-        joined = (recorder.states.streams for recorder in self.streams.values())
-        return States({name: state for held in joined for name, state in held.items()})
-
-    def renew(self) -> None:
-        """Start fresh accumulators, which can be merged with those before; counts go on."""
-        for stream in self.streams.values():
-            stream.states = stream.states.sibling()
 
     @property
     def tokens(self) -> dict[str, int]:
         """Tokens of each stratum of the first stream so far."""
-        return next(iter(self.streams.values())).tokens
+        return dict(self.state.main.tokens)
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            for name, recorder in self.streams.items():
-                stack.enter_context(recorder.capture)
-                # The first forward pass is checked as it is measured, whoever runs it.
-                if name not in self.watches or not self.watches[name].checks:
-                    watch = Watch(recorder.stream, recorder.sites)
-                    self.watches[name] = watch.__enter__()
-                    stack.callback(watch.remove)
+            stack.enter_context(self.engine.capture(self._place, self._take))
+            stack.enter_context(self.watching())
             if self._outer is not None:
                 stack.enter_context(self._generation(self._outer))
             self._open = stack.pop_all()
         return self
+
+    def _place(
+        self, stream: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Tokens, Counts]:
+        reader = self.engine.streams[stream].reader
+        return reader.read(args, kwargs, self.state.counts[stream].rows)
+
+    def _take(self, stream: str, measured: Pass) -> None:
+        self.state.update(stream, measured)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Check the first forward pass as it is measured, whoever runs it."""
+        with ExitStack() as stack:
+            for name, measured in self.engine.streams.items():
+                if name not in self.watches or not self.watches[name].checks:
+                    watch = Watch(measured.stream, measured.sites)
+                    self.watches[name] = watch.__enter__()
+                    stack.callback(watch.remove)
+            yield
 
     def __exit__(
         self,
@@ -158,7 +154,7 @@ class Recorder:
 
     def _prompt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
         """Return how many columns the prompts have that ``generate`` was called with."""
-        if self.streams.keys() != {RESIDUAL}:
+        if self.engine.streams.keys() != {RESIDUAL}:
             # A decoder's prompt is its own, and the encoder reads nothing else.
             return None
         named = [kwargs.get(name) for name in ("inputs", "input_ids", "inputs_embeds")]
@@ -166,8 +162,8 @@ class Recorder:
         return None if prompt is None else int(prompt.shape[1])
 
     def _tell(self, *, begins: bool, prompt: int | None = None) -> None:
-        for recorder in self.streams.values():
-            recorder.reader.generating(begins=begins, prompt=prompt)
+        for measured in self.engine.streams.values():
+            measured.reader.generating(begins=begins, prompt=prompt)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -188,55 +184,55 @@ class Recorder:
         InputError
             Fewer than two tokens were measured.
         """
-        if sum(self.tokens.values()) < 2:
+        if self.state.main.total < 2:
             msg = "fewer than two tokens were recorded: run the model inside the context first"
             raise InputError(msg)
-        first = next(iter(self.streams.values()))
-        corpus = {"name": "recorded batches", "documents": first.reader.documents}
-        return self.build(self.states, corpus, {})
+        corpus = {"name": "recorded batches", "documents": self.state.main.rows}
+        return self.build(self.state, corpus, {})
 
     def build(
         self,
-        states: States,
+        state: RunState,
         corpus: dict[str, Any],
         run: dict[str, Any],
         checks: Callable[[], list[Check]] = list,
     ) -> Profile:
-        """Make a profile of states, with what the manifest says of the model.
+        """Make a profile of a state, with what the manifest says of the model.
 
         Parameters
         ----------
-        states : States
+        state : RunState
         corpus, run : dict
             What the manifest says of the text and of how it was run.
         checks : callable, optional
             What else the run has checked.
         """
-        first = next(iter(self.streams.values()))
-        structure = self.structure
+        structure = self.engine.structure
+        first = next(iter(self.engine.streams.values())).stream
         model = describe(self.loaded) | {
-            "state_dtype": {s: d for r in self.streams.values() for s, d in r.dtypes.items()},
-            "blocks": len(first.stream.blocks),
-            "width": first.stream.width,
-            "causal": first.stream.causal,
-            "blocks_found": first.stream.found,
-            "final_norm": first.stream.final_norm.path if first.stream.final_norm else None,
+            "state_dtype": {s: d for c in state.counts.values() for s, d in c.dtypes.items()},
+            "blocks": len(first.blocks),
+            "width": first.width,
+            "causal": first.causal,
+            "blocks_found": first.found,
+            "final_norm": first.final_norm.path if first.final_norm else None,
         }
+        main = state.main
         manifest = {
             "model": model,
             "tokenizer": describe_tokenizer(self.loaded.tokenizer),
-            "corpus": {**corpus, "tokens": first.tokens, "padding": first.padding},
+            "corpus": {**corpus, "tokens": main.tokens, "padding": main.padding},
             "streams": {
-                name: {
-                    "of": recorder.stream.name,
-                    "tokens": recorder.tokens,
-                    "padding": recorder.padding,
-                    "causal": recorder.stream.causal,
-                    "state_dtype": recorder.dtypes,
-                    "refused": recorder.stream.refusals(),
+                group: {
+                    "of": name,
+                    "tokens": state.counts[name].tokens,
+                    "padding": state.counts[name].padding,
+                    "causal": structure[name].causal,
+                    "state_dtype": state.counts[name].dtypes,
+                    "refused": structure[name].refusals(),
                 }
-                for recorder in self.streams.values()
-                for name in recorder.states.streams
+                for name, held in state.streams.items()
+                for group in held
             },
             "thresholds": self.options.thresholds,
             "kernel": "reference",
@@ -249,10 +245,10 @@ class Recorder:
             *checks(),
         ]
         with self.paused():
-            made += audit(structure, self.streams, self.loaded.tokenizer, manifest)
+            made += audit(self.engine, state, self.loaded.tokenizer, manifest)
         hf = {stream.name: stream.hf for stream in structure.streams}
         return assemble(
-            states, hf=hf, manifest=manifest, checks=made, tokenizer=self.loaded.tokenizer
+            state.states, hf=hf, manifest=manifest, checks=made, tokenizer=self.loaded.tokenizer
         )
 
 

@@ -12,7 +12,6 @@ from hiddenscope import arguments, corpus
 from hiddenscope.capture import verify
 from hiddenscope.errors import InputError, SourceError
 from hiddenscope.models import (
-    DECODER,
     DEMO,
     adopt,
     context_length,
@@ -28,7 +27,7 @@ from hiddenscope.profiling.independence import Independence
 from hiddenscope.profiling.layouts import make_options
 from hiddenscope.profiling.left_out import left_out
 from hiddenscope.profiling.recorder import Recorder
-from hiddenscope.stats import Fold, States
+from hiddenscope.stats import Fold
 from hiddenscope.strata import CHAT, PLAIN
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
     from hiddenscope.models import LoadedModel
     from hiddenscope.profiles import Profile
+    from hiddenscope.profiling.state import RunState
     from hiddenscope.tokens import Tokens
 
 DEFAULT_WINDOW = 2048
@@ -196,8 +196,8 @@ def profile(
     not_read = corpus.left_out(origins, chat=chat)
     if progress is not None:
         progress(Progress(0, total, 0))
-    with evaluation(loaded.model), repeatable(loaded.model) as loop.again, recorder:
-        states = loop.run(corpus.shards(documents, shard_bytes), total)
+    with evaluation(loaded.model), repeatable(loaded.model) as loop.again:
+        state = loop.run(corpus.shards(documents, shard_bytes), total)
     described = {
         "name": _corpus_name(origins, texts),
         "sources": origins,
@@ -208,11 +208,11 @@ def profile(
         "chat": chat,
         "bos": bos,
         "pack": pack,
-        "sha256": f"{loop.tally.digest:064x}",
-        "documents": loop.tally.documents,
-        "documents_cut": loop.tally.cut,
-        "windows": loop.tally.windows,
-        "with_bos": loop.tally.with_bos,
+        "sha256": f"{state.corpus.digest:064x}",
+        "documents": state.corpus.documents,
+        "documents_cut": state.corpus.cut,
+        "windows": state.corpus.windows,
+        "with_bos": state.corpus.with_bos,
         "window": length,
         "max_tokens": max_tokens,
         "shards": loop.shards,
@@ -220,7 +220,7 @@ def profile(
     }
     run = {"batch_tokens": batch_tokens, "threads": torch.get_num_threads(), "seeds": {}}
     left = left_out(not_read, loaded.identity)
-    return recorder.build(states, described, run, lambda: [*left, *loop.independence.checks()])
+    return recorder.build(state, described, run, lambda: [*left, *loop.independence.checks()])
 
 
 class _Loop:
@@ -244,71 +244,62 @@ class _Loop:
         self.pad_id = padding_id(recorder.loaded.model, pad)
         self.independence = Independence(recorder.loaded.model, self.pad_id)
         self.again: Callable[[], None] = lambda: None
-        self.tally = corpus.Tally()
         self.shards = 0
-        self._seen = 0
+        self._bytes = self._tokens = 0
 
-    def run(self, shards: Iterator[list[corpus.Document]], total: int) -> States:
-        fold: Fold[States] = Fold()
+    def run(self, shards: Iterator[list[corpus.Document]], total: int) -> RunState:
+        fold: Fold[RunState] = Fold()
+        state = self.recorder.engine.fresh()
         for shard in shards:
-            if self.max_tokens is not None and self._tokens() >= self.max_tokens:
+            if self.max_tokens is not None and self._tokens >= self.max_tokens:
                 break
-            fold.add(self._shard(shard, total))
-        states = fold.result()
-        if states is None or self._tokens() < 2:
+            # What the first batch has settled holds for every shard.
+            state = state.sibling()
+            self._shard(shard, state, total)
+            fold.add(state)
+        folded = fold.result()
+        if folded is None or self._tokens < 2:
             msg = (
-                f"the text has fewer than two tokens ({self._tokens()}): give a longer one, "
+                f"the text has fewer than two tokens ({self._tokens}): give a longer one, "
                 "a single token has nothing to be compared with"
             )
             raise SourceError(msg)
-        return states
+        return folded
 
-    def _tokens(self) -> int:
-        return sum(self.recorder.tokens.values())
-
-    def _shard(self, shard: list[corpus.Document], total: int) -> States:
-        left = None if self.max_tokens is None else self.max_tokens - self._tokens()
-        windows = list(corpus.limit_tokens(self.windower(shard, self.tally), left))
+    def _shard(self, shard: list[corpus.Document], state: RunState, total: int) -> None:
+        left = None if self.max_tokens is None else self.max_tokens - self._tokens
+        windows = list(corpus.limit_tokens(self.windower(shard, state.corpus), left))
         size = sum(len(d.text.encode()) for d in shard)
         in_shard = max(sum(w.length for w in windows), 1)
-        before = self._tokens()
-        self.recorder.renew()
-        with self.recorder.paused():
-            groups, padded = self.independence.groups(windows), self.independence.padded
+        groups, padded = self.independence.groups(windows), self.independence.padded
         for batch in (
             batch
             for group in groups
             for batch in corpus.batches(group, self.batch_tokens, padded=padded)
         ):
-            self._forward(batch)
+            self._measure(batch, state)
             if self.progress is not None:
-                share = (self._tokens() - before) / in_shard
-                self.progress(Progress(self._seen + int(share * size), total, self._tokens()))
-        self._seen += size
+                done = self._bytes + int(state.main.total / in_shard * size)
+                self.progress(Progress(done, total, self._tokens + state.main.total))
+        self._bytes += size
+        self._tokens += state.main.total
         self.shards += 1
-        return self.recorder.states
 
-    def _forward(self, batch: Tokens) -> None:
-        model = self.recorder.loaded.model
+    def _measure(self, batch: Tokens, state: RunState) -> None:
+        recorder = self.recorder
+        model = recorder.loaded.model
         ids = torch.from_numpy(batch.input_ids(self.pad_id)).to(model.device)
         mask = torch.from_numpy(batch.attention_mask).to(model.device)
         _check_ids(model, ids)
         call = forward_arguments(model, ids, mask)
-        over = _describe(batch)
-        if not self.recorder.checks:
-            # The check's own forward passes are not counted: our hooks are off while they run.
-            with self.recorder.paused(), forward_pass(self.recorder.loaded.name, over):
-                self.recorder.checks = verify(self.recorder.structure, call)
-        for name, stream in self.recorder.streams.items():
-            read = batch
-            if name == DECODER:
-                read = batch.shift_right(call["decoder_input_ids"][:, 0].cpu().numpy())
-            stream.expect(stream.reader.stratified(read))
-        # What earlier batches changed in the model must not change this one.
-        self.again()
-        self.independence.reset()
-        with torch.no_grad(), forward_pass(self.recorder.loaded.name, over):
-            model(**call)
+        with forward_pass(recorder.loaded.name, _describe(batch)):
+            if not recorder.checks:
+                recorder.checks = verify(recorder.engine.structure, call)
+            # What earlier batches changed in the model must not change this one.
+            self.again()
+            self.independence.reset()
+            with recorder.watching():
+                recorder.engine.measure(call, batch, state)
 
 
 def _describe(batch: Tokens) -> str:

@@ -1,4 +1,4 @@
-"""Measuring one stream of a model: from what its hooks hand over to its accumulators."""
+"""Measuring one stream of a model: from what its hooks hand over to complete forward passes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ import torch
 from hiddenscope.capture import Capture
 from hiddenscope.errors import CaptureError
 from hiddenscope.models import RESIDUAL
+from hiddenscope.profiling.calls import CallReader
 from hiddenscope.profiling.layouts import make_layout
+from hiddenscope.profiling.state import Pass
 from hiddenscope.sites import Site
-from hiddenscope.stats import Batch, States, StreamState, find_massive, gather
-from hiddenscope.strata import LEFT_OUT_OF_REST, MASSIVE, PADDING
+from hiddenscope.stats import find_massive, gather
+from hiddenscope.strata import LEFT_OUT_OF_REST, MASSIVE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from hiddenscope.models import Stream
-    from hiddenscope.profiling.calls import CallReader
+    from hiddenscope.profiling.counts import Counts
     from hiddenscope.profiling.layouts import Options
     from hiddenscope.tokens import Tokens
 
@@ -47,86 +49,92 @@ def group_by_width(stream: Stream, sites: Sequence[str]) -> dict[str, list[str]]
     return groups
 
 
-class StreamRecorder:
-    """Measures the sites along one residual stream.
+class MeasuredStream:
+    """One residual stream of a model, and what is measured along it.
 
     Parameters
     ----------
     stream : Stream
     sites : sequence of str
     options : Options
-    reader : CallReader
+    special : frozenset of int
+    bos : int or None
 
     Attributes
     ----------
-    states : States
-        What was measured so far, by the names of `group_by_width`.
-    tokens : dict of str to int
-        Tokens of each stratum so far.
-    padding : int
-    dtypes : dict of str to str
-        Of the states at each site.
+    layouts : dict of str to Layout
+        By the names of `group_by_width`.
+    reader : CallReader
     """
 
     def __init__(
-        self, stream: Stream, sites: Sequence[str], options: Options, reader: CallReader
+        self,
+        stream: Stream,
+        sites: Sequence[str],
+        options: Options,
+        special: frozenset[int],
+        bos: int | None,
     ) -> None:
-        self.stream, self.options, self.reader = stream, options, reader
+        self.stream, self.options = stream, options
         self.sites = tuple(sites)
+        self.reader = CallReader(stream, options.strata, special, bos)
         trunk = {site.name for site in stream.trunk}
-        self.states = States(
-            {
-                name: StreamState(
-                    make_layout(
-                        held,
-                        stream.width_of(held[0]),
-                        trunk=[s for s in held if s in trunk and name == stream.name],
-                        options=options,
-                    )
-                )
-                for name, held in group_by_width(stream, self.sites).items()
-            }
-        )
+        self.layouts = {
+            name: make_layout(
+                held,
+                stream.width_of(held[0]),
+                trunk=[s for s in held if s in trunk and name == stream.name],
+                options=options,
+            )
+            for name, held in group_by_width(stream, self.sites).items()
+        }
         # A block reads bitwise what the one before wrote: it is captured and read once.
         known = set(self.sites)
-        self._same = {
+        same = {
             f"block.{i}.resid_pre": f"block.{i - 1}.resid_post" if i else "embed"
             for i in range(len(stream.blocks))
         }
-        self._same = {a: b for a, b in self._same.items() if {a, b} <= known}
+        self.same = {a: b for a, b in same.items() if {a, b} <= known}
         # Massive activations are looked for at every block, whichever sites were asked for.
-        self._outputs = {f"block.{i}.resid_post" for i in range(len(stream.blocks))}
-        captured = [s for s in stream.taps if s in (known | self._outputs) - self._same.keys()]
-        self.capture = Capture(stream, captured, take=self._take, begin=self._begin, end=self._end)
-        self.dtypes: dict[str, str] = {}
-        self._expected: Tokens | None = None
-        self.reset()
+        self.outputs = {f"block.{i}.resid_post" for i in range(len(stream.blocks))}
+        self._captured = [s for s in stream.taps if s in (known | self.outputs) - self.same.keys()]
 
-    def reset(self) -> None:
-        """Forget what was measured so far."""
-        self.states = self.states.sibling()
-        self.reader.reset()
-        self.tokens = dict.fromkeys(self.options.strata, 0)
-        self.padding = 0
+    def capture(
+        self,
+        place: Callable[[tuple[Any, ...], dict[str, Any]], tuple[Tokens, Counts]],
+        done: Callable[[Pass], None],
+    ) -> Capture:
+        """Return hooks that follow each forward pass, as in `Engine.capture`."""
+        pending = _Pending(self, place, done)
+        return Capture(
+            self.stream, self._captured, take=pending.take, begin=pending.begin, end=pending.end
+        )
+
+
+class _Pending:
+    """A forward pass that is not complete: until it is, nothing of it counts."""
+
+    def __init__(
+        self,
+        stream: MeasuredStream,
+        place: Callable[[tuple[Any, ...], dict[str, Any]], tuple[Tokens, Counts]],
+        done: Callable[[Pass], None],
+    ) -> None:
+        self._stream, self._place, self._done = stream, place, done
         self._drop()
 
     def _drop(self) -> None:
-        self._current: Tokens | None = None
-        self._held: dict[str, torch.Tensor] = {}
+        self._placed: tuple[Tokens, Counts] | None = None
+        self._states: dict[str, torch.Tensor] = {}
+        self._dtypes: dict[str, str] = {}
         self._massive: torch.Tensor | None = None
 
-    def expect(self, tokens: Tokens) -> None:
-        """Say where the tokens of the next forward pass stand, instead of reading it off."""
-        self._expected = tokens
-
-    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._drop()
-        self.reader.begin(args, kwargs)
-        self._current = self._expected or self.reader.read(args, kwargs)
-        self._expected = None
+        self._placed = self._place(args, kwargs)
 
-    def _take(self, name: str, states: torch.Tensor) -> None:
-        tokens = self._current
+    def take(self, name: str, states: torch.Tensor) -> None:
+        tokens = None if self._placed is None else self._placed[0]
         if tokens is None or states.shape[:-1].numel() != tokens.strata.size:
             shape = None if tokens is None else tokens.strata.shape
             msg = (
@@ -134,29 +142,29 @@ class StreamRecorder:
                 "expected one state a token"
             )
             raise CaptureError(msg)
-        self.dtypes[name] = str(states.dtype).removeprefix("torch.")
+        self._dtypes[name] = str(states.dtype).removeprefix("torch.")
         held = gather(tokens, states)
-        if name in self._outputs:
-            found = find_massive(held, self.options.massive, self.options.massive_ratio)
+        if name in self._stream.outputs:
+            options = self._stream.options
+            found = find_massive(held, options.massive, options.massive_ratio)
             self._massive = found if self._massive is None else self._massive | found
-        if name in self.sites:
-            self._held[name] = held
+        if name in self._stream.sites:
+            self._states[name] = held
 
-    def _end(self, _: Any) -> None:
-        if self._current is None:
+    def end(self, _: Any) -> None:
+        if self._placed is None:
             return
-        self.reader.commit()
-        strata = self.options.strata
-        tokens, held = set_apart(self._current, self._held, self._massive, strata)
-        for state in self.states.streams.values():
-            states = {s: held[self._same.get(s, s)] for s in state.layout.sites}
-            state.update(Batch(state.layout, tokens, states))
-        for name, count in zip(strata, tokens.count(len(strata)), strict=True):
-            self.tokens[name] += int(count)
-        self.padding += int((tokens.strata == PADDING).sum())
-        for alias, site in self._same.items():
-            self.dtypes[alias] = self.dtypes[site]
+        strata, same = self._stream.options.strata, self._stream.same
+        tokens, counts = self._placed
+        tokens, states = set_apart(tokens, self._states, self._massive, strata)
+        counts = replace(
+            counts,
+            tokens=dict(zip(strata, tokens.count(len(strata)).tolist(), strict=True)),
+            padding=int((~tokens.real).sum()),
+            dtypes={**self._dtypes, **{a: self._dtypes[b] for a, b in same.items()}},
+        )
         self._drop()
+        self._done(Pass(tokens, states | {a: states[b] for a, b in same.items()}, counts))
 
 
 def set_apart(

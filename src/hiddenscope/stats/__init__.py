@@ -3,7 +3,7 @@
 from hiddenscope.stats.base import Accumulator
 from hiddenscope.stats.batch import OUTLIER, OUTLIER_RMS, Batch, Layout, gather
 from hiddenscope.stats.cross import COMPACT_BYTES
-from hiddenscope.stats.fold import ACCUMULATORS, Fold, States, StreamState
+from hiddenscope.stats.fold import ACCUMULATORS, Fold, StreamState
 from hiddenscope.stats.massive import find_massive
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "Batch",
     "Fold",
     "Layout",
-    "States",
     "StreamState",
     "find_massive",
     "gather",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
-from hiddenscope.errors import MergeError
 from hiddenscope.stats.cross import Cross, loudest
 from hiddenscope.stats.extremes import Extremes
 from hiddenscope.stats.grid import Grid
@@ -91,37 +90,6 @@ class StreamState:
     def tables(self, decode: Decode) -> dict[str, State]:
         """Return every accumulator's arrays for the profile, by group."""
         return {part.name: part.tables(decode) for part in self.parts}
-
-
-class States:
-    """The states of every stream of a run, by name.
-
-    Parameters
-    ----------
-    streams : mapping of str to StreamState
-    """
-
-    def __init__(self, streams: Mapping[str, StreamState]) -> None:
-        self.streams = dict(streams)
-
-    def sibling(self) -> Self:
-        """Return fresh states that can be merged with these."""
-        return type(self)({name: state.sibling() for name, state in self.streams.items()})
-
-    def merge(self, other: Self) -> Self:
-        """Join the states of disjoint sets of tokens; neither is changed.
-
-        Raises
-        ------
-        MergeError
-            They have other streams, or streams of another layout.
-        """
-        if self.streams.keys() != other.streams.keys():
-            msg = f"cannot merge the streams {list(self.streams)} with {list(other.streams)}"
-            raise MergeError(msg)
-        return type(self)(
-            {name: state.merge(other.streams[name]) for name, state in self.streams.items()}
-        )
 
 
 class Mergeable(Protocol):

@@ -1,0 +1,122 @@
+"""The engine of every measurement: a model, the tokens of a batch and a state in, the state out."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hiddenscope.models import DECODER
+from hiddenscope.profiling.counts import Counts
+from hiddenscope.profiling.state import RunState
+from hiddenscope.profiling.streams import MeasuredStream
+from hiddenscope.stats import StreamState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from hiddenscope.models import Structure
+    from hiddenscope.profiling.layouts import Options
+    from hiddenscope.profiling.state import Pass
+    from hiddenscope.tokens import Tokens
+
+    Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class Engine:
+    """Measures forward passes of one model.
+
+    It keeps nothing of what it has measured: that is in the states, which anybody may fold.
+
+    Parameters
+    ----------
+    structure : Structure
+    sites : mapping of str to sequence of str
+        By stream.
+    options : Options
+    special : frozenset of int
+        Ids of special tokens.
+    bos : int or None
+        What the tokenizer puts before a text.
+
+    Attributes
+    ----------
+    streams : dict of str to MeasuredStream
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        sites: Mapping[str, Sequence[str]],
+        options: Options,
+        special: frozenset[int],
+        bos: int | None,
+    ) -> None:
+        self.structure = structure
+        self.options = options
+        self.streams = {
+            name: MeasuredStream(structure[name], held, options, special, bos)
+            for name, held in sites.items()
+        }
+
+    def fresh(self) -> RunState:
+        """Return the state of nothing."""
+        return RunState(
+            {
+                name: {group: StreamState(layout) for group, layout in stream.layouts.items()}
+                for name, stream in self.streams.items()
+            },
+            {name: Counts(tokens=dict.fromkeys(self.options.strata, 0)) for name in self.streams},
+        )
+
+    @contextmanager
+    def capture(
+        self,
+        place: Callable[[str, tuple[Any, ...], dict[str, Any]], tuple[Tokens, Counts]],
+        done: Callable[[str, Pass], None],
+    ) -> Iterator[None]:
+        """Follow the forward passes that anybody runs inside of the context.
+
+        Parameters
+        ----------
+        place : callable
+            Called with a stream's name and what its owner was called with; says where the tokens
+            stand and what else the call shows.
+        done : callable
+            Called with a stream's name and each pass that is complete.
+        """
+        with ExitStack() as stack:
+            for name, stream in self.streams.items():
+                stack.enter_context(stream.capture(partial(place, name), partial(done, name)))
+            yield
+
+    def measure(self, call: Mapping[str, Any], tokens: Tokens, state: RunState) -> None:
+        """Run one forward pass, and add what it shows to a state.
+
+        A pass that fails adds nothing.
+
+        Parameters
+        ----------
+        call : mapping of str to Tensor or other
+            What the model is called with.
+        tokens : Tokens[batch, pos]
+            The text of the batch.
+        state : RunState
+        """
+        read = dict.fromkeys(self.streams, tokens)
+        if DECODER in read:
+            read[DECODER] = tokens.shift_right(call["decoder_input_ids"][:, 0].cpu().numpy())
+        measured: list[tuple[str, Pass]] = []
+
+        def place(
+            name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[Tokens, Counts]:
+            reader = self.streams[name].reader
+            return reader.stratified(read[name]), Counts(attended=reader.attended(args, kwargs))
+
+        with self.capture(place, lambda *made: measured.append(made)), torch.no_grad():
+            self.structure.model(**call)
+        for name, made in measured:
+            state.update(name, made)
