@@ -13,7 +13,7 @@ demo: $(INSTALLED)
 	$(BIN)/hiddenscope profile
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # The property tests again, with examples that nobody has seen.
 test-random: $(INSTALLED)

@@ -113,6 +113,13 @@ def turned(file: h5py.File) -> None:
         file["residual/norms/l2"].dims[axis].attach_scale(file["residual/norms"][dim])
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = known(compact=True).profile.save(tmp_path_factory.mktemp("schema") / "whole.nc")
+    assert hs.open(path).sites
+    return path
+
+
 @pytest.mark.parametrize(
     ("harm", "says"),
     [
@@ -124,11 +131,9 @@ def turned(file: h5py.File) -> None:
     ids=["text", "compact form", "since schema 2", "type"],
 )
 def test_a_file_that_lacks_part_of_a_group_is_refused(
-    harm: Callable[[h5py.File], None], says: str, tmp_path: Path
+    harm: Callable[[h5py.File], None], says: str, whole: Path, tmp_path: Path
 ) -> None:
-    path = known(compact=True).profile.save(tmp_path / "whole.nc")
-    assert hs.open(path).sites
-    harmed = Path(shutil.copy(path, tmp_path / "harmed.nc"))
+    harmed = Path(shutil.copy(whole, tmp_path / "harmed.nc"))
     with h5py.File(harmed, "r+") as file:
         harm(file)
     with pytest.raises(ProfileError, match=says):

@@ -279,6 +279,7 @@ def test_moments_are_numpys_over_tokens_finite_at_the_site(
     for site, k in np.ndindex(len(SITES), len(PLAIN)):
         found = {key: values[site, k] for key, values in data.items() if key != "count"}
         values = plain.values(SITES[site])[plain.stratum == k]
+        own = (plain.stratum == k) & ~plain.finite(SITES[site])
         x = values[np.isfinite(values).all(1)].astype(np.float64)
         assert 0 < len(x) == data["count"][site, k]
         mean = x.mean(0)
@@ -294,7 +295,9 @@ def test_moments_are_numpys_over_tokens_finite_at_the_site(
         far = x**2 * x.shape[1] >= 2.25 * (x**2).sum(1, keepdims=True)
         np.testing.assert_array_equal(found["over_rms"], (far & x.any(1, keepdims=True)).sum(0))
         assert found["over_rms"].any()
-        np.testing.assert_array_equal(found["nonfinite"], (~np.isfinite(values)).sum(0))
+        np.testing.assert_array_equal(found["nonfinite"], (~known).sum(0))
+        lost = [d for (d, *_), row in zip(plain.places, own, strict=True) if row]
+        assert found["nonfinite_document"] == min(lost, default=-1)
     assert at_threshold
 
 
@@ -359,10 +362,11 @@ def test_a_co_moment_of_more_than_128_mib_is_compact() -> None:
 
 
 def test_compact_cross_leaves_out_the_quietest_channels_of_the_first_batch() -> None:
-    # One more would be quiet but for its mean, the same at every site.
-    quiet, offset = [3, 12, 20, 31, 44, 69], 50
+    # Two more would be quiet, but for a mean that is the same at every site, and but for one site
+    # where all others are quieter still.
+    quiet, offset, there = [3, 7, 20, 31, 44, 69], 50, 12
     factor = torch.ones(CHANNELS)
-    factor[[*quiet, offset]] = 1e-6
+    factor[[*quiet, offset, there]] = 1e-6
     rng = np.random.default_rng(0)
     made = make_windows(3, [40, 30], CHANNELS, bad=0.0)
     states = [torch.from_numpy(rng.normal(size=(40, CHANNELS))).float() for _ in made]
@@ -371,8 +375,9 @@ def test_compact_cross_leaves_out_the_quietest_channels_of_the_first_batch() -> 
         for w, x in zip(made, states, strict=True)
     ]
     for window in first:
+        window.states[SITES[0]].mul_(1e-6)[:, there] *= 1e9
         for x in window.states.values():
-            x[:, offset] += 50
+            x[:, offset] += 50 * x[:, there + 1].std()
     layout = make_layout(CHANNELS, loud=())
     state = StreamState(layout)
     # What has no finite token does not settle anything, and is counted.
@@ -714,6 +719,8 @@ def test_a_massive_value_exceeds_a_magnitude_and_a_multiple_of_the_sites_median(
     states[1, 2] = sign * 100.5
     states[2, 0] = sign * torch.inf
     states[3, 1], states[3, 2] = torch.nan, sign * 1e4
+    # A third of the values is far below the median.
+    states[4], states[3, 3:] = 1e-3, 1e-3
     assert find_massive(states, 100, 700).tolist() == [False, True, False, False, False]
     assert not find_massive(states, 100, 900).any()
     assert find_massive(states[:0], 100, 700).tolist() == []

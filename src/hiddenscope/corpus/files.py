@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any
 from hiddenscope.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-ROW_SUFFIXES = (".jsonl", ".ndjson")
-TEXT_SUFFIXES = (".txt", ".text", ".md", ".rst", *ROW_SUFFIXES, "")
 _READ_BY_PANDAS = {
     ".json": "pd.read_json({0})",
     ".csv": "pd.read_csv({0})",
@@ -39,7 +37,7 @@ MAX_NUL = 0.05
 
 def has_rows(path: Path) -> bool:
     """Whether a file holds a JSON object a line."""
-    return path.suffix.lower() in ROW_SUFFIXES
+    return READERS.get(path.suffix.lower()) is by_row
 
 
 def sample(source: str) -> Path:
@@ -100,7 +98,6 @@ def skipped(source: str, *, chat: bool = False) -> str:
 
 def _sorted(folder: Path, *, chat: bool) -> Iterator[tuple[Path, str | None]]:
     """Yield what is in a folder, and why it is not read, None where it is."""
-    suffixes = ROW_SUFFIXES if chat else TEXT_SUFFIXES
     for path in sorted(folder.rglob("*")):
         if path.is_dir():
             if path.is_symlink():
@@ -112,7 +109,7 @@ def _sorted(folder: Path, *, chat: bool) -> Iterator[tuple[Path, str | None]]:
             yield path, "hidden"
         elif not path.is_file():
             yield path, "no file"
-        elif path.suffix.lower() not in suffixes:
+        elif not (has_rows(path) if chat else path.suffix.lower() in READERS):
             yield path, f"{path.suffix}, no {'chats' if chat else 'text'}"
         else:
             yield path, None if path.stat().st_size else "empty"
@@ -179,6 +176,28 @@ def _conversion(data: bytes) -> str:
     if strange > MAX_NUL * len(text):
         return "if it is text, find its encoding, for example with file -i, and convert it"
     return f"convert it, for example with iconv -f {codec} -t utf-8"
+
+
+def whole(path: Path, column: str) -> Iterator[tuple[str, str]]:
+    """Yield a file of prose as one text."""
+    yield str(path), decode(read(path), str(path))
+
+
+def by_row(path: Path, column: str) -> Iterator[tuple[str, str]]:
+    """Yield the text of each row of a JSONL file."""
+    for number, text in texts_of(path, column):
+        yield f"{path}:{number}", text
+
+
+READERS: dict[str, Callable[[Path, str], Iterator[tuple[str, str]]]] = {
+    **dict.fromkeys((".txt", ".text", ".md", ".rst", ""), whole),
+    **dict.fromkeys((".jsonl", ".ndjson"), by_row),
+}
+"""By suffix: what yields the name and the text of each document of a file.
+
+They are called with the path and the column of the text. A folder is searched for these suffixes;
+a file of any other that is named by itself is read as prose.
+"""
 
 
 def texts_of(path: Path, column: str) -> Iterator[tuple[int, str]]:

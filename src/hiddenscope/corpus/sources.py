@@ -10,16 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hiddenscope.corpus.conversations import conversation, whole_characters
-from hiddenscope.corpus.files import (
-    decode,
-    find,
-    has_rows,
-    read,
-    rows,
-    sample,
-    skipped,
-    texts_of,
-)
+from hiddenscope.corpus.files import READERS, decode, find, rows, sample, skipped, texts_of, whole
 from hiddenscope.errors import SourceError
 
 if TYPE_CHECKING:
@@ -211,11 +202,7 @@ def _read(source: str, column: str) -> Iterator[tuple[str, str]]:
         yield "standard input", decode(sys.stdin.buffer.read(), "standard input")
         return
     for path in find(source):
-        if has_rows(path):
-            for number, text in texts_of(path, column):
-                yield f"{path}:{number}", text
-        else:
-            yield str(path), decode(read(path), str(path))
+        yield from READERS.get(path.suffix.lower(), whole)(path, column)
 
 
 def _cut(text: str, name: str, split: str) -> Iterator[Document]:

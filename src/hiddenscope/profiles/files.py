@@ -9,15 +9,16 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-import h5py
 import numpy as np
-import xarray as xr
 
 from hiddenscope import schema
 from hiddenscope.errors import InputError, OutputError, ProfileError
+from hiddenscope.profiles.lazy import read_tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import xarray as xr
 
 _ENGINE: Literal["h5netcdf"] = "h5netcdf"
 
@@ -84,7 +85,7 @@ def _encoding(tree: xr.DataTree) -> dict[str, dict[str, Any]]:
 
 
 def read(path: str | Path) -> xr.DataTree:
-    """Read a profile into memory.
+    """Read a profile; its arrays are unpacked when they are first looked at.
 
     Parameters
     ----------
@@ -115,18 +116,15 @@ def read(path: str | Path) -> xr.DataTree:
         )
         raise ProfileError(msg)
     try:
-        # A damaged head shows here; in h5netcdf it would also show as noise on the terminal.
-        with h5py.File(target) as file:
-            attributes = dict(file.attrs)
-        _check_kind(path, attributes)
-        with xr.open_datatree(target, engine=_ENGINE) as opened:
-            _check_whole(path, opened)
-            return opened.load()
+        tree = read_tree(target.read_bytes())
+        _check_kind(path, tree.attrs)
+        _check_whole(path, tree)
     except ProfileError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         _refuse(path, f"reading failed ({reason})", error)
+    return tree
 
 
 def _place(path: Any, error: type[InputError]) -> Path:
@@ -136,7 +134,7 @@ def _place(path: Any, error: type[InputError]) -> Path:
     return Path(os.fsdecode(path))
 
 
-def _check_kind(path: str | Path, attributes: Mapping[str, Any]) -> None:
+def _check_kind(path: str | Path, attributes: Mapping[Any, Any]) -> None:
     if "schema_version" not in attributes:
         msg = (
             f"{str(path)!r} is not a hiddenscope profile: it lacks a schema_version; "

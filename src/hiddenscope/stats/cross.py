@@ -98,11 +98,11 @@ class Cross(Accumulator):
     def _join(self, a: State, b: State) -> State:
         na, nb = (s["count"].astype(np.float64)[:, None, None] for s in (a, b))
         n = np.maximum(na + nb, 1.0)
-        d = np.where((na == 0) | (nb == 0), 0.0, b["mean"] - a["mean"])
+        d = b["mean"] - a["mean"]
         weighted = d * (na * nb / n)
         joined: State = {
             "count": a["count"] + b["count"],
-            "mean": np.where(na == 0, b["mean"], a["mean"] + d * (nb / n)),
+            "mean": a["mean"] + d * (nb / n),
         }
         if self.layout.loud is None:
             return joined | {

@@ -74,11 +74,10 @@ class Moments(Accumulator):
 def _join(a: State, b: State) -> State:
     na, nb = (s["count"][..., None].astype(np.float64) for s in (a, b))
     n = np.maximum(na + nb, 1.0)
+    # Where one side is empty its mean is 0, and what the other adds to it is the other's own,
+    # without rounding: a fresh state is an exact identity.
     d = b["mean"] - a["mean"]
-    # Where one side is empty the other's mean is taken as it is: no rounding, and a fresh
-    # state is an exact identity.
-    d = np.where((na == 0) | (nb == 0), 0.0, d)
-    mean = np.where(na == 0, b["mean"], a["mean"] + d * (nb / n))
+    mean = a["mean"] + d * (nb / n)
     d2 = d * d
     ab = na * nb / n
     m2 = a["m2"] + b["m2"] + d2 * ab

@@ -93,10 +93,10 @@ class Positions(Accumulator):
 def _join(a: State, b: State, channels: int) -> State:
     na, nb = (s["count"].astype(np.float64) for s in (a, b))
     n = np.maximum(na + nb, 1.0)
-    d = np.where((na == 0) | (nb == 0), 0.0, b["mean"] - a["mean"])
+    d = b["mean"] - a["mean"]
     return {
         "count": a["count"] + b["count"],
-        "mean": np.where(na == 0, b["mean"], a["mean"] + d * (nb / n)),
+        "mean": a["mean"] + d * (nb / n),
         "m2": a["m2"] + b["m2"] + d * d * (na * nb / n * channels),
         "absmax": np.maximum(a["absmax"], b["absmax"]),
     }

@@ -1,0 +1,123 @@
+"""Arrays of a file that are read when somebody first looks at them."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from hiddenscope.errors import ProfileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+_OF_NETCDF = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "_FillValue"}
+_NO_VARIABLE = b"This is a netCDF dimension but not a netCDF variable"
+
+
+class LazyArray(BackendArray):
+    """An array of numbers in a file: read whole, once, and kept."""
+
+    def __init__(self, held: h5py.Dataset) -> None:
+        self._held: h5py.Dataset | None = held
+        self._values: NDArray[Any] | None = None
+        self.shape, self.dtype = held.shape, held.dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> NDArray[Any]:
+        """Return a part, as xarray asks for it."""
+        made: NDArray[Any] = indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, lambda basic: self.values[basic]
+        )
+        return made
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """The whole array."""
+        if self._values is None:
+            assert self._held is not None
+            self._values = _read(self._held)
+            self._held = None
+        return self._values
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the array itself: a place in a file means nothing to another process."""
+        return vars(self) | {"_values": self.values, "_held": None}
+
+
+def read_tree(content: bytes) -> xr.DataTree:
+    """Read the tree of a netCDF-4 file, of its arrays only the names, shapes and types.
+
+    xarray's own reader takes most of a second over a profile, whatever is asked of it.
+
+    Raises
+    ------
+    OSError
+        It is no HDF5 file, or a part of one.
+    """
+    file = h5py.File(io.BytesIO(content), "r")
+    return xr.DataTree.from_dict(dict(_groups(file)))
+
+
+def _groups(group: h5py.Group) -> Iterator[tuple[str, xr.Dataset]]:
+    held = {key: value for key, value in group.items() if isinstance(value, h5py.Dataset)}
+    variables = {
+        name: xr.Variable(
+            [_dimension(array, axis) for axis in range(array.ndim)],
+            _values(array),
+            _attributes(array),
+        )
+        for name, array in held.items()
+        if not array.attrs.get("NAME", b"").startswith(_NO_VARIABLE)
+    }
+    # The coordinates that label no dimension are named in an attribute of the arrays.
+    raw = xr.Dataset(variables, attrs=_attributes(group))
+    yield group.name, xr.decode_cf(raw, mask_and_scale=False, decode_times=False)
+    for child in group.values():
+        if isinstance(child, h5py.Group):
+            yield from _groups(child)
+
+
+def _values(array: h5py.Dataset) -> Any:
+    if h5py.check_string_dtype(array.dtype):
+        return _read(array.asstr()).astype(np.str_)
+    # The labels of a dimension xarray makes an index of, and therefore reads, at once.
+    return _read(array) if array.is_scale else indexing.LazilyIndexedArray(LazyArray(array))
+
+
+def _read(array: Any) -> NDArray[Any]:
+    """Read a whole array.
+
+    Raises
+    ------
+    ProfileError
+        This part of the file is damaged.
+    """
+    try:
+        values: NDArray[Any] = array[()]
+    except OSError as error:
+        msg = f"the profile is damaged ({error}): make it again with `hiddenscope profile`"
+        raise ProfileError(msg) from error
+    return values
+
+
+def _dimension(array: h5py.Dataset, axis: int) -> str:
+    scales = array.dims[axis].values()
+    if scales:
+        return str(scales[0].name.rpartition("/")[2])
+    # The scale of a dimension is an array of its own, which labels itself.
+    return str(array.name.rpartition("/")[2]) if array.is_scale else f"dimension_{axis}"
+
+
+def _attributes(held: h5py.HLObject) -> dict[str, Any]:
+    return {
+        key: value.reshape(-1)[0] if isinstance(value, np.ndarray) and value.size == 1 else value
+        for key, value in held.attrs.items()
+        if key not in _OF_NETCDF and not key.startswith(("_Netcdf4", "_NC"))
+    }
