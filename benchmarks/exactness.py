@@ -18,7 +18,7 @@ import torch
 
 import hiddenscope as hs
 from hiddenscope import corpus
-from hiddenscope.models import inspect, load
+from hiddenscope.models import find_structure, load
 from hiddenscope.strata import MASSIVE, PLAIN, REGULAR
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def direct(
     states : dict of str to ndarray[token, channel]
     strata : ndarray[token]
     """
-    structure = inspect(loaded.model)["residual"]
+    structure = find_structure(loaded.model)["residual"]
     windower = corpus.Windower(loaded.tokenizer, window)
     special = corpus.special_ids(loaded.tokenizer)
     documents = corpus.documents([source])

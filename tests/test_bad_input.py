@@ -26,7 +26,7 @@ from transformers import (
 import hiddenscope as hs
 from hiddenscope import corpus
 from hiddenscope.errors import HiddenscopeError, HiddenscopeWarning
-from hiddenscope.models import inspect, load
+from hiddenscope.models import find_structure, load
 from hiddenscope.profiling import choose_sites
 from hiddenscope.sites import Site
 
@@ -251,7 +251,7 @@ def test_arguments_of_profile(
 
 @pytest.fixture(scope="module")
 def structure(demo: LoadedModel) -> Structure:
-    return inspect(demo.model)
+    return find_structure(demo.model)
 
 
 @pytest.mark.parametrize(

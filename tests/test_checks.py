@@ -21,7 +21,7 @@ from tokenizers.processors import TemplateProcessing
 import hiddenscope as hs
 from hiddenscope.capture import Check, Watch, checks, verify
 from hiddenscope.errors import HiddenscopeWarning
-from hiddenscope.models import Step, Stream, Structure, Tap, inspect, load
+from hiddenscope.models import Step, Stream, Structure, Tap, find_structure, load
 from hiddenscope.models.anatomy import Anatomy
 from hiddenscope.profiling.findings import check_stream
 from hiddenscope.profiling.left_out import left_out
@@ -650,7 +650,7 @@ class TestVerify:
 
     def test_the_streams_of_an_encoder_decoder_are_compared_each_with_its_own_tuple(self) -> None:
         model = families.make("t5")
-        structure = inspect(model)
+        structure = find_structure(model)
         ids = torch.arange(3, 15).reshape(2, 6)
         call = {"input_ids": ids, "decoder_input_ids": ids[:, :4], "use_cache": False}
         names = ["encoder_hidden_states", "decoder_hidden_states", "hooks"]

@@ -25,7 +25,7 @@ from transformers import AutoTokenizer, BertTokenizer, ByT5Tokenizer
 
 from hiddenscope import corpus
 from hiddenscope.errors import InputError, SourceError
-from hiddenscope.profiling.assemble import describe_tokenizer
+from hiddenscope.profiling.manifest import describe_tokenizer
 from hiddenscope.strata import PADDING, PLAIN
 from hiddenscope.tokens import NO_TOKEN, Tokens
 

@@ -12,7 +12,7 @@ import torch
 from stat_helpers import assert_identical, snapshot
 
 from hiddenscope.errors import MergeError
-from hiddenscope.models import forward_arguments, inspect
+from hiddenscope.models import find_structure, forward_arguments
 from hiddenscope.profiling.choose import choose_sites
 from hiddenscope.profiling.counts import Counts
 from hiddenscope.profiling.engine import Engine
@@ -44,7 +44,7 @@ def batch(*lengths: int, start: int = 0) -> Tokens:
 
 
 def engine(kind: str = "llama", sites: str = "all") -> Engine:
-    structure = inspect(tiny.make(kind))
+    structure = find_structure(tiny.make(kind))
     chosen = choose_sites(sites, structure)
     return Engine(structure, chosen, Options(), special=frozenset({7}), bos=None)
 

@@ -16,7 +16,7 @@ from models_page import Page, Row
 import hiddenscope as hs
 from hiddenscope.capture import Capture
 from hiddenscope.errors import ModelError
-from hiddenscope.models import forward_arguments, inspect, plain_ids
+from hiddenscope.models import find_structure, forward_arguments, plain_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,7 +125,7 @@ def test_sites_are_hugging_faces_and_points_add_up(kind: str, page: Page) -> Non
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_cannot_be_told_is_refused(kind: str, page: Page) -> None:
     with pytest.raises(ModelError, match=REFUSED[kind]) as caught:
-        inspect(families.make(kind))
+        find_structure(families.make(kind))
     page.refused[kind] = str(caught.value)
 
 

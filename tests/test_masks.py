@@ -14,7 +14,7 @@ from transformers.masking_utils import create_masks_for_generate
 
 import hiddenscope as hs
 from hiddenscope.errors import MaskError
-from hiddenscope.models import inspect
+from hiddenscope.models import find_structure
 from hiddenscope.profiling.calls import CallReader
 from hiddenscope.profiling.masks import Past, read_mask
 from hiddenscope.strata import PADDING, PLAIN, RECORDED
@@ -198,7 +198,7 @@ def assert_equal_moments(found: Profile, expected: Profile) -> None:
 
 def strata(model: PreTrainedModel, **call: object) -> np.ndarray:
     """Return the strata ``[batch, pos]`` of one call, by name; ``-`` for padding."""
-    reader = CallReader(inspect(model).streams[0], RECORDED, frozenset(), None)
+    reader = CallReader(find_structure(model).streams[0], RECORDED, frozenset(), None)
     codes = reader.read((), call, 0)[0].strata
     return np.where(codes == PADDING, "-", np.array(RECORDED)[codes])
 

@@ -22,7 +22,7 @@ from hiddenscope.errors import (
     ProfileError,
     SiteError,
 )
-from hiddenscope.models import Structure, inspect, load
+from hiddenscope.models import Structure, find_structure, load
 from hiddenscope.sites import select_sites
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ EMPTY_TOKENIZER = (
 
 
 def stream_of(model: PreTrainedModel) -> Stream:
-    return inspect(model).streams[0]
+    return find_structure(model).streams[0]
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "bert"])
@@ -220,12 +220,12 @@ def test_a_failed_check_is_a_loud_warning(monkeypatch: pytest.MonkeyPatch) -> No
     from hiddenscope.profiling import recorder
 
     def wrong(model: object) -> object:
-        found = inspect(model)
+        found = find_structure(model)
         stream = found.streams[0]
         hf = {**stream.hf, "embed": 1, "block.0.resid_post": 0}
         return dataclasses.replace(found, streams=(dataclasses.replace(stream, hf=hf),))
 
-    monkeypatch.setattr(recorder, "inspect", wrong)
+    monkeypatch.setattr(recorder, "find_structure", wrong)
     with pytest.warns(HiddenscopeWarning, match="hidden_states"):
         p = hs.profile("demo", text=TEXT)
     assert "checks failed" in repr(p)
@@ -240,12 +240,12 @@ def test_blocks_that_are_not_declared_are_confirmed_or_an_error() -> None:
     plain = model.forward
     model.forward = lambda **given: plain(**given) | {"hidden_states": ()}
     with pytest.raises(ModelError, match="not those of its hidden_states"):
-        inspect(model)
+        find_structure(model)
     model = families.make("gptj")
     assert stream_of(model).found == "by name (GPTJBlock)"
     model.h = torch.nn.Sequential(*model.h)
     with pytest.raises(ModelError, match="cannot find the blocks of GPTJModel"):
-        inspect(model)
+        find_structure(model)
 
 
 def test_the_head_is_left_aside_and_training_mode_restored() -> None:

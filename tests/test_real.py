@@ -17,7 +17,7 @@ import hiddenscope as hs
 from benchmarks.exactness import direct
 from hiddenscope import analysis, corpus
 from hiddenscope.capture import Capture
-from hiddenscope.models import describe, inspect, load
+from hiddenscope.models import describe, find_structure, load
 from hiddenscope.strata import CHAT
 from tools import fetch_real
 
@@ -169,7 +169,7 @@ class TestStates:
         ids = tokenizer(RENDERED * 4, return_tensors="pt")["input_ids"]
         with torch.no_grad():
             plain = smol.model(input_ids=ids, output_hidden_states=True)
-        stream = inspect(smol.model)["residual"]
+        stream = find_structure(smol.model)["residual"]
         held: dict[str, torch.Tensor] = {}
         sites = [site.name for site in stream.trunk]
         with (

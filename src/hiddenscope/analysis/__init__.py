@@ -1,6 +1,6 @@
 """Pure functions from a profile's stream to labelled tables: they draw nothing, run no model."""
 
-from hiddenscope.analysis.between import covariance, r2, wing
+from hiddenscope.analysis.correlation import covariance, r2, wing
 from hiddenscope.analysis.distribution import histogram, quantiles
 from hiddenscope.analysis.drawn import scale_of
 from hiddenscope.analysis.largest import largest_by_channel, magnitudes, standing_out

@@ -27,13 +27,13 @@ def command(
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.TABLE,
 ) -> None:
     """List the sites of a model: name, index in Hugging Face's tuple, width, module."""
-    from hiddenscope.models import inspect, load
+    from hiddenscope.models import find_structure, load
     from hiddenscope.profiling import choose_sites, site_table
     from hiddenscope.sites import check_patterns
 
     check_patterns(sites)
     loaded = load(model, revision=revision, trust_remote_code=trust_remote_code)
-    structure = inspect(loaded.model)
+    structure = find_structure(loaded.model)
     table = site_table(structure, choose_sites(sites, structure))
     if format is Format.JSON:
         typer.echo(table.to_json(orient="records", indent=2))

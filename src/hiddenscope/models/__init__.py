@@ -16,7 +16,7 @@ from hiddenscope.models.loading import DEMO, DTYPES, load
 from hiddenscope.models.padding import mates_change, padding_changes
 from hiddenscope.models.picking import picked_tokens
 from hiddenscope.models.rotary import DYNAMIC, Rotary, find_rotary, has_known_rotary
-from hiddenscope.models.structure import DECODER, RESIDUAL, Stream, Structure, inspect
+from hiddenscope.models.structure import DECODER, RESIDUAL, Stream, Structure, find_structure
 from hiddenscope.models.taps import Tap, same_bits
 
 __all__ = [
@@ -37,10 +37,10 @@ __all__ = [
     "describe",
     "evaluation",
     "find_rotary",
+    "find_structure",
     "forward_arguments",
     "forward_pass",
     "has_known_rotary",
-    "inspect",
     "left_alone",
     "load",
     "mates_change",

@@ -155,7 +155,7 @@ def block_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int | st
     return next(iter(tensors_in(args, kwargs).items()))
 
 
-def inspect(model: PreTrainedModel) -> Structure:
+def find_structure(model: PreTrainedModel) -> Structure:
     """Find a model's blocks, their points and its final norm.
 
     Parameters

@@ -2,8 +2,9 @@
 
 from hiddenscope.profiling.arrays import from_states
 from hiddenscope.profiling.choose import choose_sites, site_table
+from hiddenscope.profiling.loop import Progress
 from hiddenscope.profiling.recorder import Recorder, record
-from hiddenscope.profiling.run import Progress, profile
+from hiddenscope.profiling.run import profile
 
 __all__ = [
     "Progress",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import sys
@@ -15,7 +14,6 @@ import numpy as np
 import xarray as xr
 
 from hiddenscope import __version__, analysis, schema
-from hiddenscope.corpus import adds_bos
 from hiddenscope.errors import HiddenscopeWarning
 from hiddenscope.profiles import Profile
 from hiddenscope.profiles.files import clean, text_array
@@ -144,31 +142,6 @@ def label(
             coords[name] = (variable.dims, values, variable.attrs)
     compact = {"compact": int(layout.loud is not None)} if group == "cross" else {}
     return xr.Dataset(data, coords, compact)
-
-
-def describe_tokenizer(tokenizer: PreTrainedTokenizerBase | None) -> dict[str, Any] | None:
-    """Return the manifest's description of a tokenizer."""
-    if tokenizer is None:
-        return None
-    return {
-        "class": type(tokenizer).__name__,
-        "vocabulary": len(tokenizer),
-        "sha256": _digest(tokenizer),
-        "adds_bos": adds_bos(tokenizer),
-        "bos": tokenizer.bos_token,
-    }
-
-
-def _digest(tokenizer: PreTrainedTokenizerBase) -> str:
-    if tokenizer.is_fast:
-        content = json.loads(tokenizer.backend_tokenizer.to_str())
-        # What the last call cut and padded to is no part of what the tokenizer is.
-        for state in ("truncation", "padding"):
-            content.pop(state, None)
-    else:
-        content = sorted(tokenizer.get_vocab().items())
-    # Half a surrogate pair, in a vocabulary of bytes, is escaped.
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _decoder(tokenizer: PreTrainedTokenizerBase | None) -> Any:

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any, Self
 from hiddenscope.capture import Watch
 from hiddenscope.corpus import adds_bos, special_ids
 from hiddenscope.errors import InputError
-from hiddenscope.models import RESIDUAL, adopt, describe, inspect
-from hiddenscope.profiling.assemble import assemble, describe_tokenizer
+from hiddenscope.models import RESIDUAL, adopt, find_structure
+from hiddenscope.profiling.assemble import assemble
 from hiddenscope.profiling.audit import audit
 from hiddenscope.profiling.choose import choose_sites
 from hiddenscope.profiling.engine import Engine
 from hiddenscope.profiling.layouts import Options, make_options
+from hiddenscope.profiling.manifest import (
+    describe_model,
+    describe_streams,
+    describe_tokenizer,
+)
 from hiddenscope.strata import RECORDED
 
 if TYPE_CHECKING:
@@ -62,7 +67,7 @@ class Recorder:
     ) -> None:
         self.loaded = loaded
         self.options = options or Options()
-        structure = inspect(loaded.model)
+        structure = find_structure(loaded.model)
         special = special_ids(loaded.tokenizer) if loaded.tokenizer else frozenset[int]()
         chosen = choose_sites(sites, structure)
         self.engine = Engine(structure, chosen, self.options, special, self._expected_bos())
@@ -207,33 +212,13 @@ class Recorder:
         checks : callable, optional
             What else the run has checked.
         """
-        structure = self.engine.structure
+        structure, main = self.engine.structure, state.main
         first = next(iter(self.engine.streams.values())).stream
-        model = describe(self.loaded) | {
-            "state_dtype": {s: d for c in state.counts.values() for s, d in c.dtypes.items()},
-            "blocks": len(first.blocks),
-            "width": first.width,
-            "causal": first.causal,
-            "blocks_found": first.found,
-            "final_norm": first.final_norm.path if first.final_norm else None,
-        }
-        main = state.main
         manifest = {
-            "model": model,
+            "model": describe_model(self.loaded, first, state),
             "tokenizer": describe_tokenizer(self.loaded.tokenizer),
             "corpus": {**corpus, "tokens": main.tokens, "padding": main.padding},
-            "streams": {
-                group: {
-                    "of": name,
-                    "tokens": state.counts[name].tokens,
-                    "padding": state.counts[name].padding,
-                    "causal": structure[name].causal,
-                    "state_dtype": state.counts[name].dtypes,
-                    "refused": structure[name].refusals(),
-                }
-                for name, held in state.streams.items()
-                for group in held
-            },
+            "streams": describe_streams(structure, state),
             "thresholds": self.options.thresholds,
             "kernel": "reference",
             "wall_time_s": round(time.perf_counter() - self._start, 3),
