@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -84,6 +85,19 @@ def test_two_engines_and_any_order_of_batches_give_the_same_states() -> None:
     assert total.main.padding == sum(t.ids.size for t in batches) - real
     assert total.main.tokens["first"] == 6
     assert total.main.tokens["special"] == sum((t.ids[:, 1:] == 7).sum() for t in batches)
+
+
+def test_a_state_that_comes_from_another_process_is_the_same() -> None:
+    held = engine("t5")
+    state = held.fresh()
+    measure(held, batch(9, 5), state)
+    sent = pickle.loads(pickle.dumps(state))
+    assert_same_bits(sent, state)
+    later = held.fresh()
+    measure(held, batch(7, start=2), later)
+    assert_same_bits(sent.merge(later), state.merge(later))
+    measure(held, batch(4, start=3), sent)
+    assert sent.main.total == state.main.total + 4
 
 
 def test_a_sibling_is_empty_and_the_identity_of_merge() -> None:
