@@ -31,7 +31,7 @@ from known import (
 import hiddenscope as hs
 from hiddenscope import analysis, grid
 from hiddenscope.analysis import (
-    between,
+    correlation,
     distribution,
     largest,
     shares,
@@ -178,7 +178,7 @@ def test_the_shape_is_left_out_only_where_the_variance_is_rounding() -> None:
 # Between sites
 
 
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
+def squared_correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Squared correlation of two flat arrays, NaN where one does not vary."""
     a, b = a - a.mean(), b - b.mean()
     own = np.sqrt((a @ a) * (b @ b))
@@ -209,7 +209,7 @@ def squared_correlations(known: Known, kind: str, view: str, without: list[int])
         states = states - states.mean(1, keepdims=True)
     for a in sites:
         for b in sites:
-            result[a, b] = correlation(states[a].ravel(), states[b].ravel())
+            result[a, b] = squared_correlation(states[a].ravel(), states[b].ravel())
     return result
 
 
@@ -230,7 +230,7 @@ def channels_to_leave_out(held: Known) -> list[list[int]]:
 
 @each_form
 @each_view
-@pytest.mark.parametrize("kind", between.KINDS)
+@pytest.mark.parametrize("kind", correlation.KINDS)
 def test_r2_is_that_of_the_states(compact: bool, view: str, kind: str) -> None:
     held = known(compact=compact)
     dims = "site_a site_b channel" if kind == "channel" else "site_a site_b"

@@ -495,23 +495,27 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_control_c_ends_cleanly(tmp_path: Path) -> None:
     (tmp_path / "long.txt").write_text(TEXT * 20_000, "utf-8")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hiddenscope", "profile", "demo", "long.txt"],
+    # A shell makes the jobs that it puts into the background deaf to Ctrl-C, tests among them.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.argv = ['hiddenscope', 'profile', 'demo', 'long.txt']\n"
+        "from hiddenscope.cli import main; main()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ,
-    )
-    while not (tmp_path / "hiddenscope-runs").exists():
-        time.sleep(0.05)
-    time.sleep(3)
-    process.send_signal(signal.SIGINT)
-    try:
-        _, err = process.communicate(timeout=20)
-    except subprocess.TimeoutExpired:
-        # Python drops what is raised inside of a weak reference's callback, as imports have them.
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+    ) as process:
+        try:
+            while not (tmp_path / "hiddenscope-runs").exists():
+                time.sleep(0.05)
+            time.sleep(3)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     # Interrupted inside an import, Python ends itself by the signal: 130 to a shell as well.
     assert process.returncode in {130, -signal.SIGINT}, err
     assert b"Traceback" not in err

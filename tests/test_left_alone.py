@@ -16,8 +16,8 @@ from hiddenscope.capture import verify
 from hiddenscope.errors import ModelError
 from hiddenscope.models import (
     evaluation,
+    find_structure,
     forward_arguments,
-    inspect,
     left_alone,
     load,
     padding_changes,
@@ -136,11 +136,11 @@ def everything(model: PreTrainedModel) -> dict[str, object]:
 
 def check(model: PreTrainedModel) -> None:
     call = forward_arguments(model, IDS[:, :5], torch.ones_like(IDS[:, :5]))
-    assert all(c.passed for c in verify(inspect(model), call))
+    assert all(c.passed for c in verify(find_structure(model), call))
 
 
 LOOKS: dict[str, Callable[[PreTrainedModel], object]] = {
-    "probe": inspect,
+    "probe": find_structure,
     "padding": lambda model: padding_changes(model, "left"),
     "checks": check,
 }
@@ -175,7 +175,7 @@ def test_also_after_an_error(change: str) -> None:
     model.h[1].train()
     before = everything(model)
     with pytest.raises(ModelError, match="over 6 tokens failed"):
-        inspect(model)
+        find_structure(model)
     with pytest.raises(ModelError, match="over 6 tokens failed: ZeroDivisionError"):
         padding_changes(model, "right")
     after = everything(model)
@@ -247,7 +247,7 @@ class TestPlainIds:
         model = tiny.make("bert")
         with torch.no_grad():
             model.embeddings.word_embeddings.weight[:200] = 0.5
-        assert not inspect(model).streams[0].causal
+        assert not find_structure(model).streams[0].causal
 
     def test_a_table_of_equal_rows_is_refused(self) -> None:
         model = tiny.make("gpt2")
@@ -255,7 +255,7 @@ class TestPlainIds:
         with pytest.raises(
             ModelError, match="1 tokens with unlike embeddings, expected at least 7"
         ):
-            inspect(model)
+            find_structure(model)
 
 
 def test_what_compiles_itself_still_may() -> None:
