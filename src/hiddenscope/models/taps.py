@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+SMALL = 1 << 16
+"""Bytes up to which tensors are compared outside of torch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +65,11 @@ def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two tensors are equal bit for bit, so that equal NaN are equal."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
+    if a.nbytes <= SMALL and all(x.device.type == "cpu" and x.is_contiguous() for x in (a, b)):
+        # Without an operation of torch, each of which `left_alone` looks at: half of the time
+        # of finding a model's structure.
+        one, two = (ctypes.string_at(x.data_ptr(), x.nbytes) for x in (a, b))
+        return one == two
     a, b = (x.contiguous().view(torch.uint8) for x in (a, b))
     return bool(torch.equal(a, b))
 
