@@ -463,7 +463,7 @@ class TestPacking:
         for number, window in enumerate(windows):
             expected = begins[number * 16 : number * 16 + 16]
             assert window.starts.tolist() == [[True, *expected[1:]]]
-            assert window.window.tolist() == [0]
+            assert window.window.tolist() == [number]
             assert (window.strata == PLAIN.index("regular")).all()
         assert len({int(w.digest[0]) for w in windows}) == len(windows)
         _, apart = cut_into_windows(corpus.Windower(own, None), DOCUMENTS)
@@ -538,6 +538,22 @@ class TestPacking:
         assert other.digest == apart.digest
         swapped = [replace(d, index=3 - d.index) for d in DOCUMENTS]
         assert cut_into_windows(corpus.Windower(own, None), swapped)[1].digest != apart.digest
+
+    def test_equal_windows_of_a_document_are_drawn_apart(
+        self, own: PreTrainedTokenizerBase
+    ) -> None:
+        documents = [corpus.Document("the " * 600, "a"), corpus.Document("Rain.", "b")]
+        for shard in corpus.shards(documents, 900):
+            windows, _ = cut_into_windows(corpus.Windower(own, 16, pack=True), shard)
+            assert len({int(w.digest[0]) for w in windows}) < len(windows) / 2
+            places = [(int(w.document[0, 0]), int(w.window[0])) for w in windows]
+            assert len(set(places)) == len(places)
+        parts = [
+            cut_into_windows(corpus.Windower(own, 16, pack=True), shard)[0]
+            for shard in corpus.shards(documents, 900)
+        ]
+        everywhere = [(int(w.document[0, 0]), int(w.window[0])) for ws in parts for w in ws]
+        assert len(set(everywhere)) == len(everywhere) > 30
 
     def test_packing_needs_a_length(self, own: PreTrainedTokenizerBase) -> None:
         with pytest.raises(InputError, match="length of a window"):

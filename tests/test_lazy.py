@@ -76,6 +76,8 @@ def test_it_goes_to_another_process_and_into_a_new_file(path: Path, tmp_path: Pa
     table = hs.open(path).moments("all")
     for made in (pickle.loads(pickle.dumps(hs.open(path))), copy.deepcopy(hs.open(path))):
         assert made.moments("all").equals(table)
+        assert made.manifest == hs.open(path).manifest
+        assert made.quantiles(0.5).equals(hs.open(path).quantiles(0.5))
     target = Path(shutil.copy(path, tmp_path / "same.nc"))
     # The file it came from is no longer needed.
     held = hs.open(target)

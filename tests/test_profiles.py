@@ -137,6 +137,10 @@ class TestFile:
             hs.open(path)
 
 
+def setting(name: str, value: object) -> Callable[[h5py.File], None]:
+    return lambda file: file.attrs.__setitem__(name, value)
+
+
 @pytest.mark.parametrize(
     ("harm", "says"),
     [
@@ -144,6 +148,13 @@ class TestFile:
         (lambda file: file["residual"].__delitem__("grid"), "lacks the group residual/grid"),
         (lambda file: file.attrs.__delitem__("manifest"), "manifest is missing"),
         (lambda file: file.attrs.__setitem__("checks", "{["), "checks is missing or damaged"),
+        *((setting("manifest", x), "manifest is damaged") for x in ("null", "[]", "5", "{}")),
+        *((setting("checks", x), "checks is damaged") for x in ("5", "[5]", "[{}]", "{}")),
+        *((setting("schema_version", x), f"its schema is {x}") for x in (0, -5)),
+        (
+            lambda file: file["residual/moments"].__delitem__("hf_index"),
+            "lacks residual/moments/hf_index",
+        ),
     ],
 )
 def test_what_is_missing_is_named(

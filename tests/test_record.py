@@ -304,6 +304,24 @@ def test_an_error_inside_the_model_names_the_model_and_the_batch(kind: str) -> N
     assert isinstance(caught.value.__cause__, IndexError)
 
 
+def test_an_encoder_whose_decoder_fails_is_not_counted(demo: LoadedModel) -> None:
+    model = tiny.make("t5")
+    ids = torch.tensor(demo.tokenizer([TEXT])["input_ids"])[:, :7]
+    with hs.record(model) as recorder, torch.no_grad():
+        for _ in range(2):
+            with pytest.raises(IndexError):
+                model(input_ids=ids, decoder_input_ids=ids + 10**6)
+            model(input_ids=ids, decoder_input_ids=ids[:, :4])
+        counts = recorder.state.counts
+        assert (counts["encoder"].rows, counts["encoder"].total) == (2, 14)
+        assert (counts["decoder"].rows, counts["decoder"].total) == (2, 8)
+        # One that is run by itself is complete with its own pass.
+        model.encoder(input_ids=ids)
+        assert counts["encoder"].total == 21
+    assert not model._forward_hooks
+    assert not model._forward_pre_hooks
+
+
 def test_a_document_is_the_same_however_it_is_padded(demo: LoadedModel) -> None:
     ids = demo.tokenizer(TEXT, return_tensors="pt")["input_ids"]
 

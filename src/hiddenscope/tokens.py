@@ -37,7 +37,7 @@ class Tokens:
     positions, document : ndarray[batch, pos] of int64
         Of padding 0. A document is counted from the start of the corpus.
     window : ndarray[batch] of int64
-        Index of the row's window in its document; 0 where documents are packed.
+        Index of the row's window in its document; in its shard where documents are packed.
     digest : ndarray[batch] of uint64
         Of the document that the row was cut from; where documents are packed, of its ids.
     """

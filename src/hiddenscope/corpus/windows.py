@@ -116,11 +116,14 @@ class Windower:
         strata = np.concatenate([strata for _, strata in pieces] or [np.zeros(0, np.int8)])
         lengths = [len(ids) for ids, _ in pieces]
         begins = np.cumsum([0, *lengths])
-        of_token = np.repeat([d.index for d in shard], lengths)
+        of_token, part_start = (
+            np.repeat(values, lengths)
+            for values in ([d.index for d in shard], [d.start for d in shard])
+        )
         starts = np.isin(np.arange(len(ids)), begins)
         waiting = list(zip(begins, shard, strict=False))[::-1]
         cut = {d.index for d in shard if d.whole is not None}
-        for start in range(0, len(ids), length):
+        for number, start in enumerate(range(0, len(ids), length)):
             here = slice(start, start + length)
             while waiting and waiting[-1][0] < start + length:
                 tally.begin(waiting.pop()[1])
@@ -136,7 +139,8 @@ class Windower:
                 strata[here],
                 own,
                 of_token[here],
-                window=0,
+                # Not its place in a document, but equal for no two windows of one.
+                window=int(part_start[start]) + number,
                 digest=int.from_bytes(digest, "little"),
             )
 

@@ -142,6 +142,8 @@ def _check_kind(path: str | Path, attributes: Mapping[Any, Any]) -> None:
         )
         raise ProfileError(msg)
     version = int(np.asarray(attributes["schema_version"]).item())
+    if version < 1:
+        _refuse(path, f"its schema is {version}")
     if version > schema.VERSION:
         msg = (
             f"{str(path)!r} was written by a newer hiddenscope: its schema is {version} and this "
@@ -151,11 +153,7 @@ def _check_kind(path: str | Path, attributes: Mapping[Any, Any]) -> None:
 
 
 def _check_whole(path: str | Path, tree: xr.DataTree) -> None:
-    for name in ("manifest", "checks"):
-        try:
-            json.loads(tree.attrs[name])
-        except (KeyError, TypeError, ValueError) as error:
-            _refuse(path, f"its {name} is missing or damaged", error)
+    _check_words(path, tree.attrs)
     if not tree.children:
         _refuse(path, "it holds no stream")
     written = int(np.asarray(tree.attrs["schema_version"]).item())
@@ -166,6 +164,9 @@ def _check_whole(path: str | Path, tree: xr.DataTree) -> None:
                     _refuse(path, f"it lacks the group {stream.name}/{group}")
                 continue
             held = stream.children[group].dataset
+            for name, variable in schema.SHARED.items():
+                if set(variable.dims) <= set(held.dims) and name not in held.variables:
+                    _refuse(path, f"it lacks {stream.name}/{group}/{name}")
             form = schema.COMPACT if held.attrs.get("compact") else schema.FULL
             for name, variable in variables.items():
                 place = f"{stream.name}/{group}/{name}"
@@ -174,6 +175,27 @@ def _check_whole(path: str | Path, tree: xr.DataTree) -> None:
                 # Older schemas called some dimensions otherwise.
                 if written == schema.VERSION and name in held.variables:
                     _check_variable(path, place, held.variables[name], variable)
+
+
+def _check_words(path: str | Path, attributes: Mapping[Any, Any]) -> None:
+    for name, fits in (("manifest", _is_manifest), ("checks", _are_checks)):
+        try:
+            held = json.loads(attributes[name])
+        except (KeyError, TypeError, ValueError) as error:
+            _refuse(path, f"its {name} is missing or damaged", error)
+        if not fits(held):
+            _refuse(path, f"its {name} is damaged")
+
+
+def _is_manifest(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(value.get(key), dict) for key in ("model", "corpus")
+    )
+
+
+def _are_checks(value: Any) -> bool:
+    keys = {"name", "passed", "detail", "level"}
+    return isinstance(value, list) and all(isinstance(c, dict) and keys <= c.keys() for c in value)
 
 
 def _check_variable(

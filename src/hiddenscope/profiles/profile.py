@@ -34,8 +34,6 @@ class Profile:
     ----------
     dataset : DataTree
         Everything that was measured, labelled.
-    stream : DataTree
-        The part of it that the methods speak of.
 
     Raises
     ------
@@ -45,7 +43,12 @@ class Profile:
 
     def __init__(self, dataset: xr.DataTree, stream: str | None = None) -> None:
         self.dataset = dataset
-        self.stream = analysis.stream_of(dataset, stream)
+        self._stream = str(analysis.stream_of(dataset, stream).name)
+
+    @property
+    def stream(self) -> xr.DataTree:
+        """The part of the dataset that the methods speak of."""
+        return analysis.stream_of(self.dataset, self._stream)
 
     @classmethod
     def open(cls, path: str | Path) -> Profile:

@@ -87,9 +87,16 @@ class Engine:
         done : callable
             Called with a stream's name and each pass that is complete.
         """
+        pending = _Whole(done)
         with ExitStack() as stack:
             for name, stream in self.streams.items():
-                stack.enter_context(stream.capture(partial(place, name), partial(done, name)))
+                where, take = partial(place, name), partial(pending.add, name)
+                stack.enter_context(stream.capture(where, take))
+            if len(self.structure.streams) > 1:
+                hold = self.structure.model.register_forward_pre_hook(pending.begin)
+                stack.callback(hold.remove)
+                release = self.structure.model.register_forward_hook(pending.end, always_call=True)
+                stack.callback(release.remove)
             yield
 
     def measure(self, call: Mapping[str, Any], tokens: Tokens, state: RunState) -> None:
@@ -108,7 +115,6 @@ class Engine:
         read = dict.fromkeys(self.streams, tokens)
         if DECODER in read:
             read[DECODER] = tokens.shift_right(call["decoder_input_ids"][:, 0].cpu().numpy())
-        measured: list[tuple[str, Pass]] = []
 
         def place(
             name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -116,7 +122,32 @@ class Engine:
             reader = self.streams[name].reader
             return reader.stratified(read[name]), Counts(attended=reader.attended(args, kwargs))
 
-        with self.capture(place, lambda *made: measured.append(made)), torch.no_grad():
+        with self.capture(place, state.update), torch.no_grad():
             self.structure.model(**call)
-        for name, made in measured:
-            state.update(name, made)
+
+
+class _Whole:
+    """Holds back what an encoder has finished until the model that runs it has, too."""
+
+    def __init__(self, done: Callable[[str, Pass], None]) -> None:
+        self._done = done
+        self._running = False
+        self._held: list[tuple[str, Pass]] = []
+
+    def begin(self, *_: Any) -> None:
+        self._running = True
+        self._held.clear()
+
+    def end(self, _: torch.nn.Module, __: Any, output: Any) -> None:
+        # Without an output the forward pass has failed.
+        held = self._held if output is not None else []
+        self._running, self._held = False, []
+        for name, made in held:
+            self._done(name, made)
+
+    def add(self, name: str, made: Pass) -> None:
+        # Inside of `generate` an encoder is run by itself.
+        if self._running:
+            self._held.append((name, made))
+        else:
+            self._done(name, made)
