@@ -123,6 +123,21 @@ def numbers(name: str, value: Any, *, whole: bool = False) -> NDArray[Any]:
     return np.array(held, np.int64 if whole else np.float64)
 
 
+def probabilities(name: str, value: Any) -> NDArray[np.float64]:
+    """Return one probability, or several, as an array of one axis.
+
+    Raises
+    ------
+    InputError
+        It is, or holds, something else.
+    """
+    levels = numbers(name, value)
+    if not ((levels >= 0) & (levels <= 1)).all():
+        msg = f"quantiles are probabilities between 0 and 1, got {levels.tolist()}"
+        raise InputError(msg)
+    return levels
+
+
 def _holds_several(value: Any) -> bool:
     # An array without axes calls itself iterable and is not.
     return isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0

@@ -56,10 +56,7 @@ def quantiles(
     InputError, SiteError, ViewError
         A probability is outside [0, 1]; a site or view is unknown.
     """
-    levels = arguments.numbers("q", q)
-    if not ((levels >= 0) & (levels <= 1)).all():
-        msg = f"quantiles are probabilities between 0 and 1, got {levels.tolist()}"
-        raise InputError(msg)
+    levels = arguments.probabilities("q", q)
     names = choose_sites(stream, sites)
     table = moments(stream, view).loc[names]
     # Before schema 3 the extremes were those of whole tokens; the grid has all finite values.

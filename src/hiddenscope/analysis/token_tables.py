@@ -66,10 +66,7 @@ def norms(
     if which not in NORMS:
         msg = f"unknown norm {which!r}: choose one of {', '.join(NORMS)}"
         raise InputError(msg)
-    levels = arguments.numbers("q", q)
-    if not ((levels >= 0) & (levels <= 1)).all():
-        msg = f"quantiles are probabilities between 0 and 1, got {levels.tolist()}"
-        raise InputError(msg)
+    levels = arguments.probabilities("q", q)
     k = strata_index(stream, view)
     counts = np.asarray(group(stream, "norms")[which].values)[:, k].sum(1)
     values = np.stack([grid.magnitude_quantiles(c, levels) for c in counts])

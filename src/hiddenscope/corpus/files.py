@@ -37,7 +37,7 @@ MAX_NUL = 0.05
 
 def has_rows(path: Path) -> bool:
     """Whether a file holds a JSON object a line."""
-    return READERS.get(path.suffix.lower()) is by_row
+    return READERS.get(path.suffix.lower()) is as_rows
 
 
 def sample(source: str) -> Path:
@@ -178,20 +178,20 @@ def _conversion(data: bytes) -> str:
     return f"convert it, for example with iconv -f {codec} -t utf-8"
 
 
-def whole(path: Path, column: str) -> Iterator[tuple[str, str]]:
+def as_prose(path: Path, column: str) -> Iterator[tuple[str, str]]:
     """Yield a file of prose as one text."""
     yield str(path), decode(read(path), str(path))
 
 
-def by_row(path: Path, column: str) -> Iterator[tuple[str, str]]:
+def as_rows(path: Path, column: str) -> Iterator[tuple[str, str]]:
     """Yield the text of each row of a JSONL file."""
     for number, text in texts_of(path, column):
         yield f"{path}:{number}", text
 
 
 READERS: dict[str, Callable[[Path, str], Iterator[tuple[str, str]]]] = {
-    **dict.fromkeys((".txt", ".text", ".md", ".rst", ""), whole),
-    **dict.fromkeys((".jsonl", ".ndjson"), by_row),
+    **dict.fromkeys((".txt", ".text", ".md", ".rst", ""), as_prose),
+    **dict.fromkeys((".jsonl", ".ndjson"), as_rows),
 }
 """By suffix: what yields the name and the text of each document of a file.
 

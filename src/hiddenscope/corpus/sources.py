@@ -10,7 +10,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hiddenscope.corpus.conversations import conversation, whole_characters
-from hiddenscope.corpus.files import READERS, decode, find, rows, sample, skipped, texts_of, whole
+from hiddenscope.corpus.files import (
+    READERS,
+    as_prose,
+    decode,
+    find,
+    rows,
+    sample,
+    skipped,
+    texts_of,
+)
 from hiddenscope.errors import SourceError
 
 if TYPE_CHECKING:
@@ -202,7 +211,7 @@ def _read(source: str, column: str) -> Iterator[tuple[str, str]]:
         yield "standard input", decode(sys.stdin.buffer.read(), "standard input")
         return
     for path in find(source):
-        yield from READERS.get(path.suffix.lower(), whole)(path, column)
+        yield from READERS.get(path.suffix.lower(), as_prose)(path, column)
 
 
 def _cut(text: str, name: str, split: str) -> Iterator[Document]:
