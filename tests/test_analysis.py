@@ -39,6 +39,7 @@ from hiddenscope.analysis import (
     token_tables,
     views,
 )
+from hiddenscope.analysis.cache import cached
 from hiddenscope.errors import InputError, ProfileError, SiteError, ViewError
 from hiddenscope.profiles import Profile
 from hiddenscope.strata import RECORDED
@@ -63,6 +64,35 @@ def bare(names: list[str], hf_index: list[int] | None = None) -> xr.DataTree:
     moments = xr.Dataset(coords={"site": names})
     moments["hf_index"] = ("site", hf_index or [-1] * len(names))
     return xr.DataTree.from_dict({"/moments": moments})
+
+
+# What is computed once
+
+
+def test_a_table_is_computed_once_for_each_stream_and_may_be_changed() -> None:
+    p, other = from_arrays(embed=np.ones((3, 4))), from_arrays(embed=np.full((3, 4), 2.0))
+    calls = []
+
+    @cached
+    def table(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:
+        calls.append((stream, view))
+        return pd.DataFrame({"mean": stream["moments"]["mean"].values.ravel()})
+
+    first = table(p.stream, "all")
+    first.loc[0, "mean"] = 99.0
+    first["more"] = 1
+    assert table(p.stream, "all").columns.tolist() == ["mean"]
+    assert 99.0 not in table(p.stream, "all")["mean"].to_numpy()
+    assert len(calls) == 1
+    assert not table(other.stream, "all").equals(table(p.stream, "all"))
+    table(p.stream, view="rest")
+    assert [view for _, view in calls] == ["all", "all", "rest"]
+    sums = summary.channel_means(p.stream, "all")
+    with pytest.raises(ValueError, match="read-only"):
+        sums["mean"][:] = 0.0
+    # What cannot be looked up is refused by the function itself.
+    with pytest.raises(InputError):
+        analysis.loudest(p.stream, k=[1])  # type: ignore[arg-type]
 
 
 # Moments

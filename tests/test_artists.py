@@ -18,20 +18,16 @@ from transformers import AutoTokenizer
 
 import hiddenscope as hs
 from hiddenscope import analysis
-from hiddenscope.analysis import drawn
+from hiddenscope.analysis import density, largest, token_tables
 from hiddenscope.errors import FigureError
-from hiddenscope.figures import (
-    axis,
-    depth,
-    histogram,
-    matrix,
-    ridge,
-    scatter,
-    style,
-    wing,
-)
-from hiddenscope.figures.style import number
+from hiddenscope.figures import histogram, places, scatter
+from hiddenscope.figures import wing as prepared_wing
+from hiddenscope.figures.matplotlib import axis, covariance, depth, matrix, ridge, style
+from hiddenscope.figures.matplotlib import r2 as drawn_r2
+from hiddenscope.figures.prepared import Prepared, subject
+from hiddenscope.figures.r2 import lowest_drawn
 from hiddenscope.sites import Site
+from hiddenscope.words import number, shorten, tick
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,6 +111,10 @@ def joined(lines: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.concatenate([line.get_data()[i] for line in lines]) for i in (0, 1))  # type: ignore[return-value]
 
 
+def words(title: str, claim: str = "", caption: str = "") -> Prepared:
+    return Prepared(title=title, claim=claim, caption=caption)
+
+
 def label(site: str) -> str:
     return Site(site).label
 
@@ -132,7 +132,7 @@ def same_colour(actual: Any, expected: Any) -> None:
 
 
 def test_sites_stand_a_unit_apart_and_those_set_off_farther() -> None:
-    where = axis.places(SITES, 0.4)
+    where = places.places(SITES, 0.4)
     same(where.at, [0.0, 1.4, 2.4, 3.4, 4.4, 5.8])
     assert where.sites == SITES
     assert where.runs == [[0], [1, 2, 3, 4], [5]]
@@ -142,21 +142,21 @@ def test_sites_stand_a_unit_apart_and_those_set_off_farther() -> None:
     assert where.shown(1) == [0, 1, 2, 3, 4, 5]
     assert where.shown(2) == [0, 1, 3, 5]
     assert where.shown(3) == [0, 1, 4, 5]
-    same(axis.places(["embed", "final_norm"], 0.25).at, [0.0, 1.25])
-    assert axis.places(["embed", "final_norm"], 0.25).runs == [[0], [1]]
-    assert axis.places(["embed", "final_norm"], 0.25).shown(4) == [0, 1]
-    same(axis.places(BLOCKS, 3.0).at, [0, 1, 2, 3])
-    assert axis.places(BLOCKS[1:], 0.4).shown(2) == [0, 2]
+    same(places.places(["embed", "final_norm"], 0.25).at, [0.0, 1.25])
+    assert places.places(["embed", "final_norm"], 0.25).runs == [[0], [1]]
+    assert places.places(["embed", "final_norm"], 0.25).shown(4) == [0, 1]
+    same(places.places(BLOCKS, 3.0).at, [0, 1, 2, 3])
+    assert places.places(BLOCKS[1:], 0.4).shown(2) == [0, 2]
 
 
 def test_an_axis_over_several_points_names_them() -> None:
-    one = axis.places(["block.0.attn_out", "block.1.attn_out", "final_norm"], 0.4)
+    one = places.places(["block.0.attn_out", "block.1.attn_out", "final_norm"], 0.4)
     assert one.labels() == ["0", "1", "final norm"]
     assert one.title() == "block (attn_out)"
-    two = axis.places(["embed", "block.0.attn_out", "block.12.resid_post"], 0.4)
+    two = places.places(["embed", "block.0.attn_out", "block.12.resid_post"], 0.4)
     assert two.labels() == ["embed", "0 attn_out", "12"]
     assert two.title() == "block and point"
-    assert axis.places(["embed"], 0.4).title() == ""
+    assert places.places(["embed"], 0.4).title() == ""
 
 
 @functools.cache
@@ -176,7 +176,7 @@ def written(n: int, per_unit: float, **options: Any) -> tuple[dict[str, float], 
     with style.styled():
         axes = Figure().subplots()
         along = axes.xaxis if options.get("across", True) else axes.yaxis
-        axis.label_sites(along, axis.places(many(n), 0.4), per_unit, size=6, **options)
+        axis.label_sites(along, places.places(many(n), 0.4), per_unit, size=6, **options)
     return labelled(along), along.get_major_ticks()
 
 
@@ -227,7 +227,7 @@ def test_words_move_down_or_turn_where_they_would_touch_numbers() -> None:
 def test_long_labels_stand_upright_along_an_x_axis() -> None:
     with style.styled():
         axes = Figure().subplots()
-        where = axis.places(many(3), 0.4)
+        where = places.places(many(3), 0.4)
         names = ["embed", "block 0 attn_out", "block 1 attn_out", "block 2 attn_out", "final norm"]
         axis.label_sites(axes.xaxis, where, 12, size=6, labels=names)
     assert list(labelled(axes.xaxis)) == names
@@ -256,7 +256,7 @@ def test_long_labels_stand_upright_along_an_x_axis() -> None:
 def test_labels_are_spread_as_little_as_needed(
     wanted: list[float], gap: float, low: float, high: float, expected: list[float]
 ) -> None:
-    np.testing.assert_allclose(axis.spread(wanted, gap, low, high), expected, atol=1e-12)
+    np.testing.assert_allclose(places.spread(wanted, gap, low, high), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -330,8 +330,8 @@ def test_numbers_have_three_digits(value: float, expected: str) -> None:
     ],
 )
 def test_ticks_say_the_number_at_which_they_stand(value: float, expected: str) -> None:
-    assert style.tick(value) == expected
-    assert style.tick(value, 3) == expected
+    assert tick(value) == expected
+    assert tick(value, 3) == expected
 
 
 def test_text_is_measured_and_wrapped() -> None:
@@ -348,9 +348,9 @@ def test_text_is_measured_and_wrapped() -> None:
 
 
 def test_text_is_shortened_in_the_middle_and_made_legible() -> None:
-    assert style.shorten("abcdefgh", 8) == "abcdefgh"
-    assert style.shorten("abcdefghi", 8) == "abc…ghi"
-    assert style.shorten("abcdefghi", 7) == "abc…ghi"
+    assert shorten("abcdefgh", 8) == "abcdefgh"
+    assert shorten("abcdefghi", 8) == "abc…ghi"
+    assert shorten("abcdefghi", 7) == "abc…ghi"
     assert style.legible("a\tb\nc\rd\x07e f") == "a⇥b↵c↵d\\x07e f"
     assert style.legible("\U0010fffd") == "\\x10fffd"
     assert style.legible("\u0c85") in {"\u0c85", "□"}
@@ -374,7 +374,7 @@ def test_sites_and_channels_have_their_colours() -> None:
     same_colour(colours[BLOCKS[0]], "#0c1b4d")
     same_colour(colours[BLOCKS[-1]], "#8fd3d2")
     same_colour(style.site_colours(["block.5.resid_post"])["block.5.resid_post"], "#0c1b4d")
-    found = style.channel_colours(unlike().stream)
+    found = style.channel_colours(analysis.loud_channels(unlike().stream))
     ranked = list(analysis.standing_out(unlike().stream, "all").index)
     assert ranked == [HUGE, LOUD, FARTHER]
     assert found == dict(zip(ranked, style.LOUD, strict=False))
@@ -382,7 +382,7 @@ def test_sites_and_channels_have_their_colours() -> None:
 
 def test_a_sheet_has_its_words_and_the_room_that_it_was_asked_for() -> None:
     with style.styled():
-        figure = style.sheet(80, 40, "Title", "a claim", "first second")
+        figure = style.sheet(80, 40, words("Title", "a claim", "first second"))
     assert figure.get_figwidth() * 25.4 == pytest.approx(80)
     point = 25.4 / 72
     above, below = 1.5 + 1.3 * (8 + 6) * point + 1.0, 1.5 + 1.3 * 5.5 * point + 1.0
@@ -399,7 +399,7 @@ def test_a_sheet_has_its_words_and_the_room_that_it_was_asked_for() -> None:
     same([x * 80, y * height], [0.75, below])
     same([wide * 80, high * height], [80 - 1.5, 40])
     with style.styled():
-        bare = style.sheet(80, 40, "Title", "", "word " * 40)
+        bare = style.sheet(80, 40, words("Title", "", "word " * 40))
     lines = [t for t in bare.texts if t.get_fontsize() == 5.5]
     assert len(bare.texts) == 1 + len(lines) > 2
     assert body(bare) == pytest.approx(40)
@@ -410,14 +410,14 @@ def test_a_sheet_has_its_words_and_the_room_that_it_was_asked_for() -> None:
 
 def test_a_subject_knows_its_sites_and_says_its_tokens() -> None:
     p = unlike()
-    s = style.subject(p.dataset, "rest", None)
+    s = subject(p.dataset, "rest", None)
     assert (s.model, s.view, s.sites, s.channels) == ("unlike", "rest", SITES, CHANNELS)
     assert s.stream.name == "residual"
     assert s.caption("", "a note") == f"unlike · {p.caption('rest')} · 40 channels · a note"
-    assert style.subject(p.stream, "first", "block.1.*").sites == [BLOCKS[1]]
-    assert style.subject(p.stream, "first", ("embed", BLOCKS[0])).sites == SITES[:2]
+    assert subject(p.stream, "first", "block.1.*").sites == [BLOCKS[1]]
+    assert subject(p.stream, "first", ("embed", BLOCKS[0])).sites == SITES[:2]
     with pytest.raises(FigureError, match="no group 'nonsense'"):
-        style.subject(p.stream, "rest", None, "nonsense")
+        subject(p.stream, "rest", None, "nonsense")
 
 
 def test_a_stream_beside_the_residual_one_is_named_and_long_names_are_cut() -> None:
@@ -425,14 +425,14 @@ def test_a_stream_beside_the_residual_one_is_named_and_long_names_are_cut() -> N
     manifest["model"]["name"] = "a" * 30 + "b" * 30
     tree = xr.DataTree(children={"cross_decoder": unlike().stream.copy()})
     tree.attrs = unlike().dataset.attrs | {"manifest": json.dumps(manifest)}
-    found = style.subject(tree, "rest", None)
+    found = subject(tree, "rest", None)
     assert found.model == "a" * 19 + "…" + "b" * 19 + ", cross decoder"
-    assert style.subject(tree.children["cross_decoder"], "rest", None).model == found.model
+    assert subject(tree.children["cross_decoder"], "rest", None).model == found.model
 
 
 def test_a_picture_is_saved_at_300_dots_an_inch_and_shown_at_200() -> None:
     with style.styled():
-        figure = style.sheet(80, 10, "Title", "", "")
+        figure = style.sheet(80, 10, words("Title"))
     saved = io.BytesIO()
     figure.savefig(saved, format="png")
     for data, dots in ((saved.getvalue(), 300), (figure._repr_png_(), 200)):
@@ -448,7 +448,7 @@ def test_a_picture_is_saved_at_300_dots_an_inch_and_shown_at_200() -> None:
 def test_the_scale_of_r2_begins_at_zero_unless_all_are_near_one(
     lowest: float, expected: float
 ) -> None:
-    assert matrix.lowest_drawn(lowest) == pytest.approx(expected)
+    assert lowest_drawn(lowest) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -464,7 +464,7 @@ def test_the_scale_of_r2_begins_at_zero_unless_all_are_near_one(
     ],
 )
 def test_r2_is_written_in_hundredths(value: float, expected: str) -> None:
-    assert matrix._share(value) == expected
+    assert drawn_r2._share(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -476,7 +476,7 @@ def test_r2_is_written_in_hundredths(value: float, expected: str) -> None:
     ],
 )
 def test_covariances_are_written_with_two_digits(value: float, expected: str) -> None:
-    assert matrix._short(value) == expected
+    assert covariance._short(value) == expected
 
 
 # --------------------------------------------------------------------------------------------
@@ -518,7 +518,7 @@ OTHERS = {"embed": style.EMBED, "final norm": style.FINAL_NORM}
 def test_the_histogram_draws_each_sites_row(view: str, x: str, bins: int) -> None:
     figure = picture("histogram", view=view, x=x, bins=bins)
     axes = figure.axes[0]
-    table = drawn.densities(unlike().stream, x, bins, view)
+    table = density.densities(unlike().stream, x, bins, view)
     y = {"linear": "share", "asinh": "density"}[x]
     colours = style.site_colours(SITES)
     curves = by_gid(axes.patches)
@@ -548,7 +548,7 @@ def test_the_histogram_draws_each_sites_row(view: str, x: str, bins: int) -> Non
         assert total.max() <= 1 + 1e-12
     assert body(figure) == pytest.approx(48)
     for mark, name in zip(axes.yaxis.get_major_ticks(), labelled(axes.yaxis), strict=True):
-        assert name == style.tick(mark.get_loc())
+        assert name == tick(mark.get_loc())
     assert axes.get_xlabel().endswith("(asinh scale)") == (x == "asinh")
     assert axes.get_ylabel().startswith({"linear": "share", "asinh": "density"}[x])
     assert_legend(axes, OTHERS)
@@ -556,7 +556,7 @@ def test_the_histogram_draws_each_sites_row(view: str, x: str, bins: int) -> Non
 
 
 def test_the_histogram_says_what_lies_beyond_on_which_side() -> None:
-    table = drawn.densities(unlike().stream, "linear", 60, "all").attrs["sites"]
+    table = density.densities(unlike().stream, "linear", 60, "all").attrs["sites"]
     below, above = picture("histogram", view="all", x="linear", bins=60).axes[0].texts
     count = int(table["below"].sum())
     assert count > 1
@@ -573,9 +573,9 @@ def test_the_histogram_says_what_lies_beyond_on_which_side() -> None:
 def test_of_few_values_none_lies_beyond(x: str) -> None:
     axes = picture("histogram", view="first", x=x, bins=12).axes[0]
     assert [t.get_text() for t in axes.texts] == ["", ""]
-    table = drawn.densities(unlike().stream, x, 12, "first")
+    table = density.densities(unlike().stream, x, 12, "first")
     assert (table.groupby("site")["count"].sum() == ROWS * CHANNELS).all()
-    sigma = drawn.densities(unlike().stream, "sigma", 12, "first").attrs["sites"]
+    sigma = density.densities(unlike().stream, "sigma", 12, "first").attrs["sites"]
     assert not sigma[["below", "above"]].to_numpy().any()
 
 
@@ -609,7 +609,7 @@ def test_the_histogram_names_how_wide_the_sites_are() -> None:
 def test_the_histogram_has_200_bins_and_a_scale_of_its_own() -> None:
     axes = picture("histogram").axes[0]
     scale = analysis.scale_of(unlike().stream)
-    table = drawn.densities(unlike().stream, scale, 200)
+    table = density.densities(unlike().stream, scale, 200)
     assert axes.get_xscale() == scale
     _, edges, _ = by_gid(axes.patches)["all:embed"].get_data()
     np.testing.assert_array_equal(edges[:-1], table.loc[table["site"] == "embed", "left"])
@@ -636,13 +636,13 @@ def test_the_ridge_draws_each_sites_density_in_its_row(
     figure = picture("ridge", view=view, x=x, sites=sites)
     axes = figure.axes[0]
     names = SITES if sites is None else ["embed", BLOCKS[0], BLOCKS[3]]
-    table = drawn.densities(unlike().stream, x, 160, view, names)
-    places = dict(zip(names, axis.places(names, 0.25).at, strict=True))
+    table = density.densities(unlike().stream, x, 160, view, names)
+    stands = dict(zip(names, places.places(names, 0.25).at, strict=True))
     artists = by_gid([*axes.patches, *axes.lines, *axes.collections])
     colours = style.site_colours(names)
     for site in names:
         part = table[table["site"] == site]
-        base = places[site] + 0.5
+        base = stands[site] + 0.5
         # Six decades are 0.86 of a row; the peak of the normal reaches that.
         wide = 1 if x == "sigma" else unlike().moments(view).loc[site, "std"]
         top = 1 / wide / np.sqrt(2 * np.pi)
@@ -675,17 +675,17 @@ def test_the_ridge_draws_each_sites_density_in_its_row(
         assert list(artists[f"base:{site}"].get_ydata()) == pytest.approx([base] * 2)
         # Half of six decades down.
         assert list(artists[f"thousandth:{site}"].get_ydata()) == pytest.approx([base - 0.43] * 2)
-    np.testing.assert_allclose(axes.get_ylim(), (places[names[-1]] + 0.55, places[names[0]] - 0.6))
+    np.testing.assert_allclose(axes.get_ylim(), (stands[names[-1]] + 0.55, stands[names[0]] - 0.6))
     assert axes.get_xlim() == (table.attrs["low"], table.attrs["high"])
     assert axes.get_xscale() == ("asinh" if x == "asinh" else "linear")
-    assert labelled(axes.yaxis) == pytest.approx({label(s): places[s] for s in names})
+    assert labelled(axes.yaxis) == pytest.approx({label(s): stands[s] for s in names})
     robust = x == "sigma" and sites is None
     scales = table.attrs["sites"]
     widths = {t.get_position()[1]: t.get_text() for t in axes.texts}
     assert {t.get_position()[0] for t in axes.texts} == {1.02}
     for site in names:
         wide = scales.loc[site, "unit" if robust else "std"]
-        assert widths[places[site]] == f"{'s' if robust else 'σ'} {number(wide)}"
+        assert widths[stands[site]] == f"{'s' if robust else 'σ'} {number(wide)}"
     expected = {
         "sigma": f"(activation − {'median' if robust else 'mean'}) / {'s' if robust else 'σ'} of "
         "the site",
@@ -717,7 +717,7 @@ def test_the_ridge_says_what_its_tables_hold() -> None:
         f"heaviest tails: block 2, excess kurtosis {number(kurtosis[BLOCKS[2]])} (a normal has 0)"
     )
     assert kurtosis.idxmax() == BLOCKS[2]
-    scales = drawn.densities(unlike().stream, "sigma").attrs["sites"]
+    scales = density.densities(unlike().stream, "sigma").attrs["sites"]
     assert scales["dominated"].idxmax() == BLOCKS[2]
     assert (
         f"one value holds {scales['dominated'].max():.0%} of the variance of block 2 (2 sites of "
@@ -755,7 +755,7 @@ def test_the_depth_draws_each_bands_quantiles_at_its_site(view: str) -> None:
     figure = picture("depth", view=view)
     axes = figure.axes[0]
     names = [n for n in SHARES if not (view == "first" and n in {"99.9 %"})]
-    where = axis.places(SITES, 0.4 + 0.085 * 6)
+    where = places.places(SITES, 0.4 + 0.085 * 6)
     runs = [[0], [1, 2, 3, 4], [5]]
     drawn_bands = axes.collections
     # Widest first, so that the narrower lie on top.
@@ -770,12 +770,11 @@ def test_the_depth_draws_each_bands_quantiles_at_its_site(view: str) -> None:
         found = sorted({(float(x), float(y)) for x, y in outline.vertices})
         np.testing.assert_allclose(found, sorted(expected), rtol=1e-6)
     colours = [to_hex(c.get_facecolor()[0]) for c in drawn_bands[: len(names)]]
-    held = {b.name: b for b in depth.BANDS}
-    assert colours == [held[n].colour for n in names]
+    assert colours == [depth.BANDS[SHARES[n]][0] for n in names]
     # Darker from band to band.
     light = [sum(to_rgba(c)[:3]) for c in colours]
     assert light == sorted(light, reverse=True)
-    linear = drawn.linear_width(unlike().stream, view)
+    linear = density.linear_width(unlike().stream, view)
     assert axes.get_yscale() == "asinh"
     assert axes.yaxis.get_transform().linear_width == linear
     extremes = unlike().moments(view)
@@ -784,7 +783,7 @@ def test_the_depth_draws_each_bands_quantiles_at_its_site(view: str) -> None:
     limits = linear * np.sinh([ends[0] - room, ends[1] + room])
     np.testing.assert_allclose(axes.get_ylim(), limits)
     ticks = axis.asinh_ticks(*limits, linear)
-    assert labelled(axes.yaxis) == pytest.approx({style.tick(t): t for t in ticks})
+    assert labelled(axes.yaxis) == pytest.approx({tick(t): t for t in ticks})
     edge = 0.5 + 0.02 * where.span
     np.testing.assert_allclose(axes.get_xlim(), (-edge, where.at[-1] + edge))
     found = labelled(axes.xaxis)
@@ -803,18 +802,18 @@ def test_the_depth_draws_each_bands_quantiles_at_its_site(view: str) -> None:
 def test_the_depth_names_its_bands_beside_the_last_site(view: str) -> None:
     axes = picture("depth", view=view).axes[0]
     names = [n for n in SHARES if not (view == "first" and n in {"99.9 %"})]
-    linear = drawn.linear_width(unlike().stream, view)
+    linear = density.linear_width(unlike().stream, view)
     shares = np.array([SHARES[n] for n in names])
     table = unlike().quantiles([*(1 + shares) / 2, (1 - shares[-1]) / 2], view).values[-1]
     edges = np.arcsinh(table / linear)
     low, high = np.arcsinh(np.array(axes.get_ylim()) / linear)
     gap = (high - low) * 1.25 * 5 / (46 * 0.8 / 25.4 * 72)
-    wanted = axis.spread(list((edges[:-1] + edges[1:]) / 2), gap, low + gap / 2, high - gap / 2)
+    wanted = places.spread(list((edges[:-1] + edges[1:]) / 2), gap, low + gap / 2, high - gap / 2)
     assert [t.get_text() for t in axes.texts] == names
     for text, y, name in zip(axes.texts, wanted, names, strict=True):
         assert text.xy[0] == 1.02
         assert np.arcsinh(text.xy[1] / linear) == pytest.approx(y)
-        assert text.get_color() == {b.name: b.text for b in depth.BANDS}[name]
+        assert text.get_color() == depth.BANDS[SHARES[name]][1]
     assert (np.diff(wanted) <= -gap * 0.999).all()
 
 
@@ -851,7 +850,7 @@ def test_the_depth_says_how_far_values_reach() -> None:
 def test_the_wing_draws_each_sites_row_of_r2(view: str, sites: list[str]) -> None:
     figure = picture("wing", view=view, sites=",".join(sites))
     left, right = figure.axes[:2]
-    where = axis.places(sites, 0.4)
+    where = places.places(sites, 0.4)
     table = unlike().r2(view=view).sel(site_a=sites, site_b=sites).values
     colours = style.site_colours(sites)
     for i, site in enumerate(sites):
@@ -889,7 +888,7 @@ def test_the_wing_draws_each_sites_row_of_r2(view: str, sites: list[str]) -> Non
             assert piece.get_linestyle() == ("None" if alone else dash)
             assert piece.get_fillstyle() == ("none" if alone and marker != "o" else "full")
     assert_legend(right, {name: colour for name, colour, _, _ in expected.values()})
-    lowest = matrix.lowest_drawn(np.nanmin(table))
+    lowest = lowest_drawn(np.nanmin(table))
     assert lowest == 0
     for axes in (left, right):
         np.testing.assert_allclose(axes.get_ylim(), (-0.03, 1.03))
@@ -921,11 +920,11 @@ def test_the_wing_draws_each_sites_row_of_r2(view: str, sites: list[str]) -> Non
 def test_the_wing_leaves_out_curves_where_there_are_too_many(
     monkeypatch: pytest.MonkeyPatch, curves: int, step: int, said: str
 ) -> None:
-    assert wing.CURVES == 16
-    monkeypatch.setattr(wing, "CURVES", curves)
+    assert prepared_wing.CURVES == 16
+    monkeypatch.setattr(prepared_wing, "CURVES", curves)
     figure = unlike().plot.wing()
     lines = figure.axes[0].lines
-    kept = [SITES[i] for i in axis.places(SITES, GAP).shown(step)]
+    kept = [SITES[i] for i in places.places(SITES, GAP).shown(step)]
     assert {line.get_gid() for line in lines} == {f"wing:{site}" for site in kept}
     sizes = {line.get_markersize() for line in lines if len(line.get_xdata()) > 1}
     assert sizes == {1.8 if step == 1 else 0}
@@ -977,7 +976,7 @@ def cells(axes: Axes) -> dict[tuple[float, float], tuple[float, Any]]:
 
 def assert_matrix(axes: Axes, sites: Sequence[str], table: np.ndarray, write: Any) -> None:
     """Each pair of sites stands at its place, the first site above and to the left."""
-    where = axis.places(sites, 0.35)
+    where = places.places(sites, 0.35)
     held = cells(axes)
     assert len(held) == len(sites) ** 2
     said = {t.get_position(): t for t in axes.texts}
@@ -1018,7 +1017,7 @@ def test_the_covariance_draws_each_pair_of_sites(
     figure = picture("covariance", view=view, without=without, sites=",".join(sites))
     (axes,) = figure.axes
     table = unlike().covariance(view, without=without).sel(site_a=sites, site_b=sites).values
-    assert_matrix(axes, sites, table, matrix._short)
+    assert_matrix(axes, sites, table, covariance._short)
     norm = axes.collections[0].norm
     reach = np.abs(table).max()
     linear = max(np.abs(table).min(), reach * 1e-5)
@@ -1054,7 +1053,7 @@ def test_the_covariance_without_room_for_numbers_has_a_bar() -> None:
     reach, linear = np.abs(table).max(), np.abs(table).min()
     assert bar.get_ylim() == pytest.approx((-reach, reach))
     assert labelled(bar.yaxis) == pytest.approx(
-        {style.tick(t): t for t in axis.asinh_ticks(-reach, reach, max(linear, reach * 1e-5))}
+        {tick(t): t for t in axis.asinh_ticks(-reach, reach, max(linear, reach * 1e-5))}
     )
     held = cells(axes)
     assert all(held[j, i][0] == table[i, j] for i in range(20) for j in range(20))
@@ -1080,7 +1079,7 @@ def test_r2_draws_three_tables_of_each_pair_of_sites(
     names = ["pooled (the article's)", "within channels"]
     names.append("without channels 31, 7, 19" if without is None else "without channel 19")
     for axes, table, name in zip(figure.axes, tables, names, strict=True):
-        assert_matrix(axes, SITES, table.values, matrix._share)
+        assert_matrix(axes, SITES, table.values, drawn_r2._share)
         norm = axes.collections[0].norm
         assert (norm.vmin, norm.vmax) == (0, 1)
         assert axes.get_title("left") == name
@@ -1110,7 +1109,7 @@ def test_cells_without_variance_are_hatched() -> None:
     table = p.r2().values
     assert np.isnan(table[1]).all()
     assert np.isfinite(table[0, 2])
-    assert_matrix(figure.axes[0], BLOCKS[:3], table, matrix._share)
+    assert_matrix(figure.axes[0], BLOCKS[:3], table, drawn_r2._share)
     assert "hatched: no variance" in head(figure)[2]
     assert figure.axes[2].get_title("left") == "without channels 1, 2, 3, 4 and 1 more"
 
@@ -1119,8 +1118,8 @@ def test_r2_leaves_out_no_more_channels_than_it_can() -> None:
     x = np.random.default_rng(2).normal(size=(1, 30, 3)) * [1, 5, 3]
     p = hs.from_states({"embed": x[:, ::-1], BLOCKS[0]: x}, causal=False)
     assert p.plot.r2().axes[2].get_title("left") == "without channels 1, 2"
-    assert matrix._gap(SITES) == matrix._gap(many(14)) == 0.35
-    assert matrix._gap(many(18)) == pytest.approx(0.35 + 4 * 0.035)
+    assert matrix.gap(SITES) == matrix.gap(many(14)) == 0.35
+    assert matrix.gap(many(18)) == pytest.approx(0.35 + 4 * 0.035)
 
 
 def test_many_sites_have_no_numbers_but_a_bar_of_r2() -> None:
@@ -1148,7 +1147,7 @@ def reach_of(site: str, view: str) -> tuple[str, float, tuple[float, float]]:
     if max(-low, high) <= 10 * bulk:
         room = 0.1 * (high - low)
         return "linear", 1.0, (low - room, high + room)
-    linear = drawn.linear_width(unlike().stream, view, [site])
+    linear = density.linear_width(unlike().stream, view, [site])
     a, b = np.arcsinh([low / linear, high / linear])
     room = 0.1 * (b - a)
     return "asinh", linear, (linear * np.sinh(a - room), linear * np.sinh(b + room))
@@ -1159,7 +1158,7 @@ def assert_numbers(axes: Axes, site: str, view: str) -> None:
     table = unlike().channels(site, view)
     found = list(analysis.standing_out(unlike().stream, view, [site]).index)
     assert len(found) <= 5
-    colours = style.channel_colours(unlike().stream)
+    colours = style.channel_colours(analysis.loud_channels(unlike().stream))
     assert [t.get_text() for t in axes.texts] == [str(c) for c in found]
     for text, channel in zip(axes.texts, found, strict=True):
         low, high = table.loc[channel, ["min", "max"]]
@@ -1175,7 +1174,7 @@ def assert_rings(axes: Axes, site: str, view: str, against: str) -> None:
     rings = by_gid(axes.collections)["extremes"]
     table = unlike().extremes(view, site).head(64)
     np.testing.assert_allclose(rings.get_offsets(), table[[against, "value"]].to_numpy(float))
-    colours = style.channel_colours(unlike().stream)
+    colours = style.channel_colours(analysis.loud_channels(unlike().stream))
     wanted = [to_hex(colours.get(c, style.INK)) for c in table["channel"]]
     assert [to_hex(c) for c in rings.get_edgecolors()] == wanted
     assert not len(rings.get_facecolors())
@@ -1200,12 +1199,12 @@ def test_the_scatter_of_many_tokens_draws_densities_and_their_outlines(view: str
             words = "activation" if scale == "linear" else "activation (asinh)"
             assert axes.get_ylabel() == (words if named else "")
             assert list(axes.lines[0].get_ydata()) == [0, 0]
-        edges = drawn.even_steps(*reach, 96, scale, linear)
+        edges = density.even_steps(*reach, 96, scale, linear)
         for axes, against, columns in (
             (top, "position", tokens // 8),
             (bottom, "channel", 128),
         ):
-            counts = drawn.plane(sample, site, against, columns, edges)
+            counts = token_tables.plane(sample, site, against, columns, edges)
             mesh = axes.collections[0]
             values = np.ma.filled(mesh.get_array(), 0.0)
             total = np.maximum(counts.values.sum(0), 1)
@@ -1252,7 +1251,7 @@ def test_the_scatter_of_many_tokens_draws_densities_and_their_outlines(view: str
     bar = figure.axes[-1]
     np.testing.assert_allclose(bar.get_ylim(), (1e-4, 1))
     assert bar.get_ylabel() == "share of the values in a column (log)"
-    assert labelled(bar.yaxis) == pytest.approx({style.tick(v): v for v in bar.get_yticks()})
+    assert labelled(bar.yaxis) == pytest.approx({tick(v): v for v in bar.get_yticks()})
     assert len(figure.axes) == 9
     assert body(figure) == pytest.approx(84)
 
@@ -1263,7 +1262,7 @@ def test_the_scatter_of_few_tokens_draws_every_value() -> None:
     sample = unlike().sample(view)
     first = sample["stratum"].values == "first"
     assert (first.sum(), len(first)) == (6, 7)
-    colours = style.channel_colours(unlike().stream)
+    colours = style.channel_colours(analysis.loud_channels(unlike().stream))
     for n, site in enumerate(sites):
         top, bottom = figure.axes[2 * n : 2 * n + 2]
         state = sample["state"].sel(site=site).values
@@ -1399,7 +1398,7 @@ def test_the_outliers_draw_magnitudes_and_the_map_of_each_site(view: str, sites:
     figure = picture("outliers", view=view, sites=",".join(sites))
     left, right, bar = figure.axes
     table = analysis.magnitudes(unlike().stream, view).loc[sites]
-    where = axis.places(sites, 0.4)
+    where = places.places(sites, 0.4)
     expected = {
         "top1": ("largest", "#0c1b4d", "o"),
         "top2": ("second", "#3a78b8", "s"),
@@ -1427,8 +1426,8 @@ def test_the_outliers_draw_magnitudes_and_the_map_of_each_site(view: str, sites:
     assert found == pytest.approx(dict(zip(where.labels(), where.at, strict=True)))
     assert left.get_xlabel() == "after block"
     # The map.
-    where = axis.places(sites, 0.25 + 0.05 * len(sites))
-    relative = drawn.largest_map(unlike().stream, view).loc[sites].to_numpy()
+    where = places.places(sites, 0.25 + 0.05 * len(sites))
+    relative = largest.largest_map(unlike().stream, view).loc[sites].to_numpy()
     held = cells(right)
     assert len(held) == relative.size
     for i, y in enumerate(where.at):
@@ -1453,7 +1452,7 @@ def test_the_outliers_draw_magnitudes_and_the_map_of_each_site(view: str, sites:
 def test_the_map_numbers_channels_above_their_columns(view: str) -> None:
     figure = picture("outliers", view=view, sites=",".join(SITES))
     texts = figure.axes[1].texts
-    colours = style.channel_colours(unlike().stream)
+    colours = style.channel_colours(analysis.loud_channels(unlike().stream))
     ranked = list(analysis.standing_out(unlike().stream, view).index)
     assert [t.get_text() for t in texts] == [str(c) for c in ranked] == ["31", "7", "19"]
     for text, channel in zip(texts, ranked, strict=True):
@@ -1476,7 +1475,7 @@ def test_a_map_without_outliers_ends_at_three_times_the_median() -> None:
     sites = {"embed": x, "block.0.resid_post": 2 * x}
     p = hs.from_states(sites, causal=False)
     left, right, bar = p.plot.outliers(sites="embed").axes
-    table = drawn.largest_map(p.stream, "rest").loc[["embed"]]
+    table = largest.largest_map(p.stream, "rest").loc[["embed"]]
     assert table.attrs["group"] == 3
     (mesh,) = right.collections
     np.testing.assert_array_equal(np.ma.filled(mesh.get_array(), 0), table.to_numpy())
@@ -1507,9 +1506,9 @@ def test_the_map_numbers_at_most_eight_channels_apart_from_each_other() -> None:
     assert [t.xy[0] for t in right.texts] == numbers
     wide = max(style.text_width(str(c), 5) for c in numbers) + 3
     gap = wide * 64 / (60 / 25.4 * 72)
-    expected = axis.spread([float(c) for c in numbers], gap, gap / 2, 64 - gap / 2)
+    expected = places.spread([float(c) for c in numbers], gap, gap / 2, 64 - gap / 2)
     np.testing.assert_allclose([t.xyann[0] for t in right.texts], expected)
     assert np.diff(sorted(expected)).min() >= gap * 0.999
-    colours = style.channel_colours(p.stream)
+    colours = style.channel_colours(analysis.loud_channels(p.stream))
     for text, channel in zip(right.texts, numbers, strict=True):
         same_colour(text.get_color(), colours.get(channel, style.INK))

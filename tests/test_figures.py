@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import subprocess
+import sys
 import warnings
 from typing import TYPE_CHECKING
 
@@ -18,9 +21,11 @@ from transformers import AutoTokenizer
 
 import hiddenscope as hs
 from hiddenscope import analysis, figures
-from hiddenscope.analysis import drawn
+from hiddenscope.analysis import density
 from hiddenscope.errors import FigureError, OutputError, SiteError, ViewError
-from hiddenscope.figures.style import channel_colours, styled
+from hiddenscope.figures import depth
+from hiddenscope.figures.matplotlib import depth as drawn_depth
+from hiddenscope.figures.matplotlib.style import channel_colours, styled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -222,7 +227,7 @@ def test_every_figure_is_laid_out_for_every_profile(
 @pytest.mark.parametrize(("x", "y"), [("linear", "share"), ("asinh", "density")])
 def test_the_histogram_draws_the_tables_counts(spoken: Profile, x: str, y: str) -> None:
     (axes, *_) = spoken.plot.histogram(bins=60, x=x).axes
-    table = drawn.densities(spoken.stream, x, 60)
+    table = density.densities(spoken.stream, x, 60)
     table["share"] = table["count"] / table["site"].map(table.attrs["sites"]["total"])
     artists = {p.get_gid(): p.get_data() for p in axes.patches if p.get_gid()}
     for site in spoken.sites:
@@ -286,7 +291,7 @@ def test_the_scatter_draws_every_outermost_value(real: Profile) -> None:
 
 
 def test_a_channel_keeps_its_colour_in_every_figure(drawings: Drawings, real: Profile) -> None:
-    colours = channel_colours(real.stream)
+    colours = channel_colours(analysis.loud_channels(real.stream))
     assert list(colours)[:2] == [7, 9]
     found = []
     for figure in (
@@ -484,6 +489,37 @@ def test_what_cannot_be_drawn_is_refused(
 ) -> None:
     with pytest.raises(error, match=says):
         figures.draw(kind, spoken.dataset, **options)
+
+
+def test_preparing_needs_no_library_that_draws(spoken: Profile, tmp_path: Path) -> None:
+    path = spoken.save(tmp_path / "p.nc")
+    code = f"""
+import sys
+from hiddenscope import figures
+from hiddenscope.profiles import Profile
+tree = Profile.open({str(path)!r}).dataset
+for kind in figures.KINDS:
+    prepared = figures.prepare(kind, tree)
+    assert type(prepared).__module__ == "hiddenscope.figures." + kind
+    assert prepared.title and prepared.claim and prepared.caption
+print(sorted({{"matplotlib", "torch", "transformers"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_drawing_shows_what_was_prepared(spoken: Profile) -> None:
+    prepared = figures.prepare("depth", spoken.dataset, view="all")
+    assert isinstance(prepared, depth.Depth)
+    with styled():
+        figure = drawn_depth.draw(
+            dataclasses.replace(prepared, title="Another title", high=2 * prepared.high)
+        )
+    said = " ".join(t.get_text() for t in texts(figure))
+    assert "Another title" in said
+    bands = [c.get_paths()[0].vertices for c in figure.axes[0].collections]
+    top = max(vertices[:, 1].max() for vertices in bands)
+    assert top == pytest.approx(2 * prepared.high.max(), rel=1e-6)
 
 
 def test_a_figure_draws_from_the_tree_alone(spoken: Profile) -> None:

@@ -18,6 +18,7 @@ from hiddenscope.analysis import outlying
 from hiddenscope.errors import InputError, ProfileError
 from hiddenscope.profiles import Profile
 from hiddenscope.stats import find_massive
+from hiddenscope.words import ranges
 
 COLUMNS = [
     "sites",
@@ -181,7 +182,7 @@ def test_values_of_a_channel_are_counted_by_site_and_cut_by_stratum() -> None:
     ],
 )
 def test_blocks_are_written_as_ranges(numbers: list[int], words: str) -> None:
-    assert outlying._ranges(numbers) == words
+    assert ranges(numbers) == words
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

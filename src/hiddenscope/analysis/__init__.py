@@ -1,15 +1,24 @@
 """Pure functions from a profile's stream to labelled tables: they draw nothing, run no model."""
 
 from hiddenscope.analysis.correlation import covariance, r2, wing
+from hiddenscope.analysis.density import scale_of
 from hiddenscope.analysis.distribution import histogram, quantiles
-from hiddenscope.analysis.drawn import scale_of
-from hiddenscope.analysis.largest import largest_by_channel, magnitudes, standing_out
+from hiddenscope.analysis.largest import largest_by_channel, loud_channels, magnitudes, standing_out
 from hiddenscope.analysis.outlying import (
     THRESHOLDS,
     Outliers,
-    channel_words,
-    massive_words,
     outliers,
+)
+from hiddenscope.analysis.sentences import (
+    channel_words,
+    loudest_words,
+    massive_words,
+    reach_words,
+    share_words,
+    spread_words,
+    step_words,
+    tail_words,
+    variance_words,
 )
 from hiddenscope.analysis.shares import loudest
 from hiddenscope.analysis.summary import channels, moments
@@ -43,7 +52,9 @@ __all__ = [
     "hf_index",
     "histogram",
     "largest_by_channel",
+    "loud_channels",
     "loudest",
+    "loudest_words",
     "magnitudes",
     "manifest",
     "massive_words",
@@ -53,14 +64,20 @@ __all__ = [
     "positions",
     "quantiles",
     "r2",
+    "reach_words",
     "sample",
     "scale_of",
+    "share_words",
     "site_names",
+    "spread_words",
     "standing_out",
+    "step_words",
     "strata_names",
     "stream_names",
     "stream_of",
+    "tail_words",
     "tokens",
     "trunk_sites",
+    "variance_words",
     "wing",
 ]

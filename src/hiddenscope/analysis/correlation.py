@@ -18,6 +18,7 @@ import pandas as pd
 import xarray as xr
 
 from hiddenscope import arguments
+from hiddenscope.analysis.cache import cached
 from hiddenscope.analysis.views import group, strata_index
 from hiddenscope.errors import InputError
 
@@ -59,6 +60,7 @@ class _View:
         return np.asarray(self.data[name].values, np.float64)[self.strata]
 
 
+@cached
 def _view(stream: xr.DataTree, view: str) -> _View:
     data = group(stream, "cross")
     if not data.sizes["site_a"]:

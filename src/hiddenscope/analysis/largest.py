@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hiddenscope import grid
+from hiddenscope.analysis.cache import cached
 from hiddenscope.analysis.distribution import cell_counts
 from hiddenscope.analysis.token_tables import extremes
 from hiddenscope.analysis.views import group, site_names, strata_index
@@ -20,6 +21,7 @@ STANDS_OUT = 2.5
 """A channel stands out at a site where its largest magnitude is so many times the median one."""
 
 
+@cached
 def largest_by_channel(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:
     """Return the largest magnitude of each channel at each site.
 
@@ -50,6 +52,26 @@ def largest_over_median(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame
     return table.div(table.median(axis=1).replace(0.0, np.nan), axis=0)
 
 
+def largest_map(stream: xr.DataTree, view: str = "rest", columns: int = 512) -> pd.DataFrame:
+    """Return how far channels stand out of their site, few enough to be drawn.
+
+    Returns
+    -------
+    DataFrame[site, channel]
+        The largest magnitude over the median of all channels' largest magnitudes at the site,
+        and of neighbouring channels the most. Columns are the first channel of each group; NaN
+        without tokens. ``attrs["group"]``: channels in a group, 1 where all fit.
+    """
+    table = largest_over_median(stream, view)
+    group = -(-table.shape[1] // columns)
+    starts = np.arange(0, table.shape[1], group)
+    values = np.fmax.reduceat(table.to_numpy(np.float64), starts, axis=1)
+    result = pd.DataFrame(values, index=table.index, columns=pd.Index(starts, name="channel"))
+    result.attrs = {"group": group}
+    return result
+
+
+@cached
 def site_medians(stream: xr.DataTree) -> pd.Series[float]:
     """Return the median magnitude of each site over all counted tokens × channels."""
     names = site_names(stream)
@@ -73,6 +95,11 @@ def standing_out(
     ratio = table.loc[sites if sites is not None else list(table.index)].max()
     found = ratio[ratio >= STANDS_OUT]
     return found.sort_values(ascending=False, kind="stable")
+
+
+def loud_channels(stream: xr.DataTree) -> list[int]:
+    """Return the channels that stand out anywhere, over all tokens, the most first."""
+    return [int(c) for c in standing_out(stream, "all").index]
 
 
 def magnitudes(stream: xr.DataTree, view: str = "rest", top: int = 3) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from hiddenscope import words
 from hiddenscope.analysis.largest import site_medians
 from hiddenscope.analysis.shares import loudest
 from hiddenscope.analysis.token_tables import extremes
@@ -16,8 +17,6 @@ from hiddenscope.errors import ProfileError
 from hiddenscope.sites import Site
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import xarray as xr
     from numpy.typing import NDArray
 
@@ -173,7 +172,7 @@ def _by_channel(found: pd.DataFrame) -> pd.DataFrame:
             {
                 "channel": channel,
                 "sites": part["site"].nunique(),
-                "blocks": _ranges(sorted(set(blocks))),
+                "blocks": words.ranges(sorted(set(blocks))),
                 "values": int(part.groupby("site").size().max()),
                 "cut": bool((kept >= KEPT_OF_A_CHANNEL).any()),
                 **{key: top[key] for key in ("value", "site", "piece", "position")},
@@ -181,17 +180,6 @@ def _by_channel(found: pd.DataFrame) -> pd.DataFrame:
         )
     columns = ["channel", "sites", "blocks", "values", "cut", "value", "site", "piece", "position"]
     return pd.DataFrame(rows, columns=columns).set_index("channel")
-
-
-def _ranges(numbers: list[int]) -> str:
-    """Write ascending numbers as ranges: ``2, 11–27``."""
-    runs: list[list[int]] = []
-    for n in numbers:
-        if runs and n == runs[-1][-1] + 1:
-            runs[-1].append(n)
-        else:
-            runs.append([n])
-    return ", ".join(f"{r[0]}–{r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)
 
 
 def outlier_channels(
@@ -271,59 +259,3 @@ def _meeting(
         },
         index=pd.Index(found, name="channel"),
     )
-
-
-def massive_words(found: Outliers, most: int = 3) -> str:
-    """Say in a sentence which massive activations there are."""
-    limits = found.thresholds
-    rule = (
-        f"over {limits['massive']:g} and {limits['massive_ratio']:,g} × the median magnitude of "
-        "the site"
-    )
-    table = found._massive_channels
-    if table is None:
-        return NO_EXTREMES
-    if table.empty:
-        return f"no massive activations ({rule})"
-    named = [_massive_channel(int(str(c)), row) for c, row in table.iloc[:most].iterrows()]
-    more = f"; and {len(table) - most} more channels" if len(table) > most else ""
-    return f"massive activations ({rule}): {'; '.join(named)}{more}"
-
-
-def _massive_channel(channel: int, row: pd.Series[str]) -> str:
-    blocks = row["blocks"]
-    where = f"block{'s' * (not blocks.isdigit())} {blocks}" if blocks else Site(row["site"]).label
-    count = int(row["values"])
-    many = f"at least {count} values" if row["cut"] else f"{count} value{'s' * (count > 1)}"
-    largest = f"{float(row['value']):,.0f}".replace("-", "−")
-    token = f" at {row['piece']!r}" if row["piece"] else ""
-    return f"channel {channel} in {where}, {many} at a site, up to {largest}{token}"
-
-
-def channel_words(found: Outliers, most: int = 8) -> str:
-    """Say in a sentence which outlier channels there are, by which rule."""
-    if found.notes:
-        return found.notes[-1]
-    table, limits = found.channels, found.thresholds
-    rules = {
-        "over_rms": f"|a| ≥ {limits['outlier_rms']:g} × the root mean square of its hidden state",
-        "over": f"|a| ≥ {limits['outlier']:g}",
-    }
-    often = (
-        f"for {limits['outlier_token_share']:.0%} of tokens at "
-        f"{limits['outlier_site_share']:.0%} of blocks"
-    )
-    parts = []
-    for (point, rule), part in table.groupby(["point", "rule"], sort=False):
-        where = f" at {point}" if point not in {"", "resid_post"} else ""
-        named = f"{_list(part.index.tolist(), most)}{where}"
-        parts.append(f"{named} ({rules[str(rule)]} {often})")
-    if not parts:
-        return f"no outlier channels ({rules['over_rms']} {often})"
-    total = len(table)
-    return f"{total} outlier channel{'s' * (total != 1)}: {'; '.join(parts)}"
-
-
-def _list(channels: Sequence[int], most: int) -> str:
-    more = f" and {len(channels) - most} more" if len(channels) > most else ""
-    return ", ".join(str(c) for c in channels[:most]) + more

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hiddenscope import arguments
+from hiddenscope.analysis.cache import cached
 from hiddenscope.analysis.summary import channel_means
 from hiddenscope.analysis.views import block_sites
 from hiddenscope.errors import InputError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 BY = ("variance", "offset", "pooled")
 
 
+@cached
 def loudest(
     stream: xr.DataTree, view: str = "rest", k: int | None = None, by: str = "variance"
 ) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hiddenscope import grid
+from hiddenscope.analysis.cache import cached
 from hiddenscope.analysis.views import group, hf_index, site_index, site_names, strata_index
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def finish(sums: Power) -> dict[str, Floats]:
     }
 
 
+@cached
 def _extreme(stream: xr.DataTree, view: str) -> tuple[Floats, Floats]:
     """Return smallest and largest value, ``[site, channel]``, NaN without tokens."""
     k = strata_index(stream, view)
@@ -86,6 +88,7 @@ def _extreme(stream: xr.DataTree, view: str) -> tuple[Floats, Floats]:
     return np.where(np.isinf(low), np.nan, low), np.where(np.isinf(high), np.nan, high)
 
 
+@cached
 def moments(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:
     """Summarise each site over tokens × channels.
 
@@ -164,6 +167,7 @@ def channels(stream: xr.DataTree, site: str, view: str = "rest") -> pd.DataFrame
     )
 
 
+@cached
 def channel_means(stream: xr.DataTree, view: str) -> Power:
     """Return power sums of each channel over a view, arrays ``[site, channel]``."""
     return pool(_held(stream, view), 1)

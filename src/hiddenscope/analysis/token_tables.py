@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from hiddenscope import arguments, grid
+from hiddenscope.analysis.cache import cached
 from hiddenscope.analysis.views import (
     choose_sites,
     group,
@@ -21,6 +22,10 @@ from hiddenscope.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
 
 NORMS = ("l2", "linf")
 _EXTREME_COLUMNS = (
@@ -136,6 +141,7 @@ def sample(
     return held.assign(passage=held["passage"].astype(bool)).assign_attrs(view=view)
 
 
+@cached
 def extremes(stream: xr.DataTree, view: str = "rest", site: str | None = None) -> pd.DataFrame:
     """List the largest finite magnitudes, largest first.
 
@@ -174,3 +180,49 @@ def extremes(stream: xr.DataTree, view: str = "rest", site: str | None = None) -
     table = table[table["channel"] >= 0]
     order = np.argsort(-np.abs(table["value"].to_numpy(np.float64)), kind="stable")
     return table.iloc[order].reset_index(drop=True)
+
+
+def plane(sample: xr.Dataset, site: str, against: str, columns: int, edges: Floats) -> xr.DataArray:
+    """Count the sampled values of a site over position or channel × activation.
+
+    Parameters
+    ----------
+    sample : Dataset
+        As `sample` returns it.
+    site : str
+    against : {'position', 'channel'}
+    columns : int
+        At most this many bins; a column holds a whole number of positions or channels.
+    edges : ndarray[row + 1] of float64
+        In activations, ascending.
+
+    Returns
+    -------
+    DataArray[row, column] of int64
+        With coordinates ``bottom, top`` of rows and ``left, right`` of columns. Values outside
+        of `edges` and those that are not finite are not counted.
+    """
+    state = sample["state"].sel(site=site).values
+    tokens, channels = state.shape
+    along = (
+        np.broadcast_to(np.arange(channels), (tokens, channels))
+        if against == "channel"
+        else np.broadcast_to(sample["position"].values[:, None], (tokens, channels))
+    )
+    finite = np.isfinite(state)
+    values, place = state[finite].astype(np.float64), along[finite]
+    first, last = int(along.min(initial=0)), int(along.max(initial=0))
+    wide = -(-(last - first + 1) // columns)
+    x = np.arange(first, last + wide + 1, wide) - 0.5
+    count, _, _ = np.histogram2d(values, place, bins=[edges, x])
+    return xr.DataArray(
+        count.astype(np.int64),
+        dims=("row", "column"),
+        coords={
+            "bottom": ("row", edges[:-1]),
+            "top": ("row", edges[1:]),
+            "left": ("column", x[:-1]),
+            "right": ("column", x[1:]),
+        },
+        name="values",
+    )

@@ -1,7 +1,8 @@
-"""Figures: tables from `hiddenscope.analysis`, drawn with Matplotlib outside pyplot.
+"""Figures in two steps: tables and words are prepared, then drawn.
 
-Every figure is made to be printed at 80 mm, or at 175 mm where it has several panels; no text is
-smaller than 5 pt there. A figure computes nothing: what it shows can be had as a table.
+`prepare` needs no library that draws. Every figure is made to be printed at 80 mm, or at 175 mm
+where it has several panels; no text is smaller than 5 pt there. A drawing computes nothing: what
+it shows can be had as a table.
 """
 
 from __future__ import annotations
@@ -19,27 +20,19 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-KINDS = {
-    "histogram": "histogram:draw",
-    "ridge": "ridge:draw",
-    "depth": "depth:draw",
-    "scatter": "scatter:draw",
-    "covariance": "matrix:draw_covariance",
-    "r2": "matrix:draw_r2",
-    "wing": "wing:draw",
-    "outliers": "outliers:draw",
-}
-"""Every figure, and where it is drawn."""
+    from hiddenscope.figures.prepared import Prepared
+
+KINDS = ("histogram", "ridge", "depth", "scatter", "covariance", "r2", "wing", "outliers")
+"""Every figure: a module here prepares it, one of the same name in `matplotlib` draws that."""
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
-def _drawer(kind: str) -> Any:
+def _preparer(kind: str) -> Any:
     if kind not in KINDS:
         msg = f"there is no figure {kind!r}: choose one of {', '.join(KINDS)}"
         raise FigureError(msg)
-    module, function = KINDS[kind].split(":")
-    return getattr(importlib.import_module(f"hiddenscope.figures.{module}"), function)
+    return importlib.import_module(f"hiddenscope.figures.{kind}").prepare
 
 
 def options(kind: str) -> tuple[str, ...]:
@@ -50,7 +43,7 @@ def options(kind: str) -> tuple[str, ...]:
     FigureError
         There is no such figure.
     """
-    parameters = inspect.signature(_drawer(kind)).parameters.values()
+    parameters = inspect.signature(_preparer(kind)).parameters.values()
     return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 
 
@@ -62,11 +55,11 @@ def describe(kind: str) -> str:
     FigureError
         There is no such figure.
     """
-    return inspect.getdoc(_drawer(kind)) or ""
+    return inspect.getdoc(_preparer(kind)) or ""
 
 
-def draw(kind: str, tree: xr.DataTree, **chosen: Any) -> Figure:
-    """Draw a figure of a profile.
+def prepare(kind: str, tree: xr.DataTree, **chosen: Any) -> Prepared:
+    """Compute all that a figure shows: tables, scales, title, claim and caption.
 
     Parameters
     ----------
@@ -80,8 +73,8 @@ def draw(kind: str, tree: xr.DataTree, **chosen: Any) -> Figure:
 
     Returns
     -------
-    Figure
-        It shows itself in a notebook; `save` or ``savefig`` writes it.
+    Prepared
+        An object of the kind's own class.
 
     Raises
     ------
@@ -90,16 +83,40 @@ def draw(kind: str, tree: xr.DataTree, **chosen: Any) -> Figure:
     SiteError, ViewError, InputError
         A site, view or value of an option is unknown.
     """
-    from hiddenscope.figures.style import styled  # noqa: PLC0415 - imports Matplotlib
-
-    drawer, known = _drawer(kind), options(kind)
+    preparer, known = _preparer(kind), options(kind)
     given = {key: value for key, value in chosen.items() if value is not None}
     unknown = [key for key in given if key not in known]
     if unknown:
         msg = f"the figure {kind!r} has no option {unknown[0]!r}: it takes {', '.join(known)}"
         raise FigureError(msg)
-    with styled():
-        figure: Figure = drawer(tree, **given)
+    prepared: Prepared = preparer(tree, **given)
+    return prepared
+
+
+def draw(kind: str, tree: xr.DataTree, **chosen: Any) -> Figure:
+    """Draw a figure of a profile with Matplotlib.
+
+    Parameters
+    ----------
+    kind, tree, **chosen
+        As in `prepare`.
+
+    Returns
+    -------
+    Figure
+        It shows itself in a notebook; `save` or ``savefig`` writes it.
+
+    Raises
+    ------
+    FigureError, SiteError, ViewError, InputError
+        As in `prepare`.
+    """
+    prepared = prepare(kind, tree, **chosen)
+    # Imports Matplotlib.
+    module = importlib.import_module(f"hiddenscope.figures.matplotlib.{kind}")
+    style = importlib.import_module("hiddenscope.figures.matplotlib.style")
+    with style.styled():
+        figure: Figure = module.draw(prepared)
     return figure
 
 
@@ -151,4 +168,4 @@ def save(figure: Figure, path: str | Path) -> Path:
     return target
 
 
-__all__ = ["KINDS", "SUFFIXES", "check_path", "describe", "draw", "options", "save"]
+__all__ = ["KINDS", "SUFFIXES", "check_path", "describe", "draw", "options", "prepare", "save"]

@@ -2,54 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.colors import LogNorm
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from hiddenscope import analysis
-from hiddenscope.analysis import drawn
+from hiddenscope.analysis.largest import largest_map
 from hiddenscope.errors import FigureError
-from hiddenscope.figures.axis import SET_OFF, label_sites, places, spread
-from hiddenscope.figures.style import (
-    CELL,
-    DOUBLE,
-    INK,
-    MATRIX,
-    MM,
-    MUTED,
-    TICK,
-    channel_colours,
-    sheet,
-    subject,
-    text_width,
-    tick,
-)
-from hiddenscope.sites import Site
+from hiddenscope.figures.prepared import Prepared, Subject, subject
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-    from hiddenscope.figures.style import Subject
-
-LINES = {
-    "top1": ("largest", "#0c1b4d", "o"),
-    "top2": ("second", "#3a78b8", "s"),
-    "top3": ("third", "#56b4e9", "^"),
-    "median": ("median of all tokens", "#d55e00", "D"),
-}
 NUMBERED = 8
 """At most this many channels are numbered above the map: outliers, then what stands out."""
-FAR = 30.0
-"""Where the colours of the map end: so many times the median channel's largest magnitude."""
 
 
-def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None = None) -> Figure:
+@dataclass(frozen=True, kw_only=True)
+class LargestMagnitudes(Prepared):
+    """The largest magnitudes by depth and by channel.
+
+    Attributes
+    ----------
+    sites : list of str
+    magnitudes : DataFrame[site]
+        As `hiddenscope.analysis.magnitudes` returns it.
+    relative : DataFrame[site, channel]
+        As `hiddenscope.analysis.largest.largest_map` returns it.
+    channels : int
+        Of a hidden state.
+    numbered : list of int
+        The channels to number.
+    loud : list of int
+        Those that stand out in the whole profile, the most first.
+    """
+
+    sites: list[str]
+    magnitudes: pd.DataFrame
+    relative: pd.DataFrame
+    channels: int
+    numbered: list[int]
+    loud: list[int]
+
+
+def prepare(
+    tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None = None
+) -> LargestMagnitudes:
     """Draw the three largest magnitudes and the median by depth, and a map by channel.
 
     Parameters
@@ -65,88 +65,17 @@ def draw(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None
         msg = f"every state in the view {view!r} is zero: there are no magnitudes to draw"
         raise FigureError(msg)
     found = analysis.outliers(s.stream, view)
-    claim = f"{analysis.massive_words(found, 2)}. {analysis.channel_words(found)}"
-    title = f"Largest magnitudes, {s.model}"
-    caption = s.caption("second and third: among the 8 largest values kept per channel")
-    figure = sheet(DOUBLE, 52, title, claim, caption)
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
-    _depth(left, s, table)
-    _map(figure, right, s, _named(s, found))
-    return figure
-
-
-def _depth(axes: Axes, s: Subject, lines: pd.DataFrame) -> None:
-    where = places(s.sites, 0.4)
-    handles = []
-    for column, (name, colour, marker) in LINES.items():
-        handles.append(Line2D([], [], color=colour, marker=marker, markersize=2.4, label=name))
-        values = lines[column].to_numpy(np.float64)
-        values = np.where(values > 0, values, np.nan)
-        for run in where.runs:
-            alone = where.sites[run[0]] in SET_OFF
-            axes.plot(
-                where.at[run],
-                values[run],
-                color=colour,
-                marker=marker,
-                markersize=2.4,
-                linewidth=0.8,
-                linestyle="none" if alone else "-",
-                gid=f"line:{column}",
-            )
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(numticks=7))
-    axes.yaxis.set_major_formatter(FuncFormatter(tick))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlim(where.at[0] - 0.6, where.at[-1] + 0.6)
-    axes.grid(axis="y", color="#e4e4e4", linewidth=0.4)
-    label_sites(axes.xaxis, where, 66 * MM * 72 / (where.span + 0.2), size=TICK)
-    axes.set_xlabel(where.title())
-    axes.set_ylabel("magnitude (log)")
-    axes.set_title("three largest, and the median", pad=12)
-    axes.legend(
-        handles=handles,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=4,
-        borderpad=0.1,
-        borderaxespad=0.1,
-        columnspacing=1.0,
+    return LargestMagnitudes(
+        title=f"Largest magnitudes, {s.model}",
+        claim=f"{analysis.massive_words(found, 2)}. {analysis.channel_words(found)}",
+        caption=s.caption("second and third: among the 8 largest values kept per channel"),
+        sites=s.sites,
+        magnitudes=table,
+        relative=largest_map(s.stream, view).loc[s.sites],
+        channels=s.channels,
+        numbered=_named(s, found),
+        loud=analysis.loud_channels(s.stream),
     )
-
-
-def _map(figure: Figure, axes: Axes, s: Subject, named: list[int]) -> None:
-    table = drawn.largest_map(s.stream, s.view).loc[s.sites]
-    group = int(table.attrs["group"])
-    # Room for the labels of the sites that are set off, however many blocks there are.
-    where = places(s.sites, 0.25 + 0.05 * len(s.sites))
-    values = table.to_numpy(np.float64)
-    values = np.where(values > 0, values, np.nan)
-    first = table.columns.to_numpy(np.float64)
-    x = np.append(first, s.channels) - 0.5
-    # Each site against its own median: the loudest site must not wash out the others.
-    top = float(np.clip(np.nanmax(values), 3.0, FAR))
-    norm = LogNorm(1.0, top)
-    beyond = bool(np.nanmax(values) > FAR)
-    for run in where.runs:
-        y = np.append(where.at[run] - 0.5, where.at[run][-1] + 0.5)
-        mesh = axes.pcolormesh(x, y, values[run], norm=norm, cmap=MATRIX, rasterized=True)
-    axes.set_ylim(where.at[-1] + 0.55, where.at[0] - 0.55)
-    axes.spines[:].set_visible(False)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(tick))
-    axes.set_xlabel("channel" if group == 1 else f"channel (largest of every {group})")
-    axes.tick_params(axis="y", length=0)
-    names = [Site.parse(site).label for site in s.sites]
-    label_sites(axes.yaxis, where, 40 * MM * 72 / where.span, size=TICK, across=False, labels=names)
-    _number_channels(axes, s, named)
-    bar = figure.colorbar(mesh, ax=axes, aspect=28, pad=0.02, extend="max" if beyond else "neither")
-    bar.outline.set_visible(False)
-    bar.ax.minorticks_off()
-    bar.set_ticks([t for t in (1, 2, 5, 10, 20) if t <= top])
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(tick))
-    bar.set_label("largest ÷ median channel's (log)")
-    axes.set_title("by site and channel, relative to the site", pad=12)
 
 
 def _named(s: Subject, found: analysis.Outliers) -> list[int]:
@@ -155,32 +84,3 @@ def _named(s: Subject, found: analysis.Outliers) -> list[int]:
     outstanding = analysis.standing_out(s.stream, s.view, s.sites).index
     every = (*found.massive_channels.index[:NUMBERED], *outliers, *outstanding)
     return list(dict.fromkeys(int(c) for c in every))[:NUMBERED]
-
-
-def _number_channels(axes: Axes, s: Subject, loud: list[int]) -> None:
-    """Write channels above the map, kept apart, with lines to their columns."""
-    if not loud:
-        return
-    colours = channel_colours(s.stream)
-    wide = max(text_width(str(c), CELL) for c in loud) + 3
-    gap = wide * s.channels / (60 * MM * 72)
-    at = spread([float(c) for c in loud], gap, gap / 2, s.channels - gap / 2)
-    for channel, x in zip(loud, at, strict=True):
-        axes.annotate(
-            str(channel),
-            (channel, 1.0),
-            (float(x), 1.045),
-            xycoords=axes.get_xaxis_transform(),
-            textcoords=axes.get_xaxis_transform(),
-            size=CELL,
-            color=colours.get(channel, INK),
-            weight="bold",
-            ha="center",
-            arrowprops={
-                "arrowstyle": "-",
-                "color": MUTED,
-                "linewidth": 0.4,
-                "shrinkA": 0,
-                "shrinkB": 0,
-            },
-        )

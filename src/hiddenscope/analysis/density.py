@@ -1,4 +1,4 @@
-"""Tables that only the figures need: densities along an axis and over a plane."""
+"""Densities of values along an axis that a few of them cannot stretch."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from hiddenscope import arguments, grid
 from hiddenscope.analysis.distribution import cell_counts, quantiles
-from hiddenscope.analysis.largest import largest_over_median
 from hiddenscope.analysis.summary import moments
 from hiddenscope.analysis.views import choose_sites, group
 from hiddenscope.errors import InputError
 from hiddenscope.sites import Site
 
 if TYPE_CHECKING:
+    import xarray as xr
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -186,68 +185,3 @@ def _binned(
         }
     )
     return frame, (total, int(whole[:begin].sum()), int(whole[end:].sum()))
-
-
-def plane(sample: xr.Dataset, site: str, against: str, columns: int, edges: Floats) -> xr.DataArray:
-    """Count the sampled values of a site over position or channel × activation.
-
-    Parameters
-    ----------
-    sample : Dataset
-        As `sample` returns it.
-    site : str
-    against : {'position', 'channel'}
-    columns : int
-        At most this many bins; a column holds a whole number of positions or channels.
-    edges : ndarray[row + 1] of float64
-        In activations, ascending.
-
-    Returns
-    -------
-    DataArray[row, column] of int64
-        With coordinates ``bottom, top`` of rows and ``left, right`` of columns. Values outside
-        of `edges` and those that are not finite are not counted.
-    """
-    state = sample["state"].sel(site=site).values
-    tokens, channels = state.shape
-    along = (
-        np.broadcast_to(np.arange(channels), (tokens, channels))
-        if against == "channel"
-        else np.broadcast_to(sample["position"].values[:, None], (tokens, channels))
-    )
-    finite = np.isfinite(state)
-    values, place = state[finite].astype(np.float64), along[finite]
-    first, last = int(along.min(initial=0)), int(along.max(initial=0))
-    wide = -(-(last - first + 1) // columns)
-    x = np.arange(first, last + wide + 1, wide) - 0.5
-    count, _, _ = np.histogram2d(values, place, bins=[edges, x])
-    return xr.DataArray(
-        count.astype(np.int64),
-        dims=("row", "column"),
-        coords={
-            "bottom": ("row", edges[:-1]),
-            "top": ("row", edges[1:]),
-            "left": ("column", x[:-1]),
-            "right": ("column", x[1:]),
-        },
-        name="values",
-    )
-
-
-def largest_map(stream: xr.DataTree, view: str = "rest", columns: int = 512) -> pd.DataFrame:
-    """Return how far channels stand out of their site, few enough to be drawn.
-
-    Returns
-    -------
-    DataFrame[site, channel]
-        The largest magnitude over the median of all channels' largest magnitudes at the site,
-        and of neighbouring channels the most. Columns are the first channel of each group; NaN
-        without tokens. ``attrs["group"]``: channels in a group, 1 where all fit.
-    """
-    table = largest_over_median(stream, view)
-    group = -(-table.shape[1] // columns)
-    starts = np.arange(0, table.shape[1], group)
-    values = np.fmax.reduceat(table.to_numpy(np.float64), starts, axis=1)
-    result = pd.DataFrame(values, index=table.index, columns=pd.Index(starts, name="channel"))
-    result.attrs = {"group": group}
-    return result

@@ -13,7 +13,8 @@ import torch
 from known import CHANNELS, SITES, VIEWS, count_between, from_arrays, known, nearest_boundary
 
 from hiddenscope import analysis, grid
-from hiddenscope.analysis import drawn
+from hiddenscope.analysis import density, token_tables
+from hiddenscope.analysis.largest import largest_map
 from hiddenscope.errors import InputError, SiteError
 from hiddenscope.profiles import Profile
 
@@ -170,7 +171,7 @@ def expected_densities(case: Case, x: str, bins: int) -> pd.DataFrame:
 def test_densities_are_counts_over_total_and_width(case: str, x: str, bins: int) -> None:
     held = CASES[case]()
     expected = expected_densities(held, x, bins)
-    found = drawn.densities(held.profile.stream, x, bins, held.view)
+    found = density.densities(held.profile.stream, x, bins, held.view)
     scales, expected_scales = found.attrs.pop("sites"), expected.attrs.pop("sites")
     pd.testing.assert_frame_equal(scales, expected_scales, rtol=1e-9, atol=1e-12)
     assert found.attrs == pytest.approx(expected.attrs, rel=1e-9)
@@ -189,13 +190,13 @@ def test_the_cases_are_what_they_are_meant_for() -> None:
     some = scales_of(of_known("rest-massive"), "sigma")["dominated"]
     assert (some >= 0.1).tolist() == [False, False, False, True, False, False]
     assert (scales_of(of_known("rest"), "sigma")["dominated"] < 0.1).any()
-    assert drawn.densities(many().profile.stream).attrs["sites"]["above"].max() >= 1
+    assert density.densities(many().profile.stream).attrs["sites"]["above"].max() >= 1
 
 
 def test_densities_are_in_sigmas_in_160_bins_of_the_rest_by_default() -> None:
     stream = known().profile.stream
-    expected = drawn.densities(stream, "sigma", 160, "rest", None)
-    found = drawn.densities(stream)
+    expected = density.densities(stream, "sigma", 160, "rest", None)
+    found = density.densities(stream)
     expected.attrs, found.attrs = {}, {}
     pd.testing.assert_frame_equal(found, expected)
 
@@ -210,11 +211,11 @@ def test_densities_of_chosen_sites_have_their_own_range() -> None:
         {site: case.values[site] for site in names},
     )
     expected = expected_densities(some, "sigma", 20)
-    found = drawn.densities(case.profile.stream, "sigma", 20, case.view, names)
+    found = density.densities(case.profile.stream, "sigma", 20, case.view, names)
     assert found.attrs["low"] == pytest.approx(expected.attrs["low"])
     np.testing.assert_array_equal(found["count"], expected["count"])
     with pytest.raises(SiteError):
-        drawn.densities(case.profile.stream, sites=["block.9.resid_post"])
+        density.densities(case.profile.stream, sites=["block.9.resid_post"])
 
 
 def test_a_value_with_a_tenth_of_the_variance_dominates() -> None:
@@ -224,11 +225,11 @@ def test_a_value_with_a_tenth_of_the_variance_dominates() -> None:
         x = even.copy()
         x[0] *= factor
         for sign in (1, -1):
-            table = drawn.densities(from_arrays(embed=sign * x).stream, "sigma", 5).attrs["sites"]
+            table = density.densities(from_arrays(embed=sign * x).stream, "sigma", 5).attrs["sites"]
             # By quantiles the middle is one of the ±1.
             assert bool(abs(table.loc["embed", "origin"]) > 0.9) is dominates
-    assert drawn.DOMINATED == 0.1
-    assert drawn.BEYOND == 1e-4
+    assert density.DOMINATED == 0.1
+    assert density.BEYOND == 1e-4
 
 
 @pytest.mark.parametrize(
@@ -241,17 +242,17 @@ def test_a_value_with_a_tenth_of_the_variance_dominates() -> None:
 )
 def test_what_makes_no_sense_is_refused(x: str, bins: int, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        drawn.densities(known().profile.stream, x, bins)
+        density.densities(known().profile.stream, x, bins)
 
 
 def test_ten_thousand_bins_are_not_too_many() -> None:
-    assert len(drawn.densities(few_and_many().profile.stream, "sigma", 10_000)) > 100
+    assert len(density.densities(few_and_many().profile.stream, "sigma", 10_000)) > 100
 
 
 def test_steps_are_even_on_their_axis() -> None:
-    np.testing.assert_allclose(drawn.even_steps(-1, 3, 4, "linear", 9.0), [-1, 0, 1, 2, 3])
-    np.testing.assert_allclose(drawn.even_steps(-1, 3, 2, "sigma", 9.0), [-1, 1, 3])
-    found = drawn.even_steps(-8, 300, 5, "asinh", 2.5)
+    np.testing.assert_allclose(density.even_steps(-1, 3, 4, "linear", 9.0), [-1, 0, 1, 2, 3])
+    np.testing.assert_allclose(density.even_steps(-1, 3, 2, "sigma", 9.0), [-1, 1, 3])
+    found = density.even_steps(-8, 300, 5, "asinh", 2.5)
     assert found[[0, -1]] == pytest.approx([-8, 300])
     steps = np.diff(np.arcsinh(found / 2.5))
     np.testing.assert_allclose(steps, np.full(5, steps[0]))
@@ -264,7 +265,7 @@ def test_an_axis_is_asinh_where_blocks_are_of_unlike_width() -> None:
         states = {site: (signs * end).bfloat16() for site, end in ends.items()}
         return analysis.scale_of(from_arrays(**states).stream)
 
-    assert drawn.MANY_TIMES == 10
+    assert density.MANY_TIMES == 10
     assert scale(block_0=1, block_1=10) == "linear"
     assert scale(block_0=1, block_1=10.0625) == "asinh"
     # Embeddings are always narrow: they do not decide; neither does what has no width.
@@ -294,12 +295,14 @@ def test_the_linear_part_is_half_the_narrowest_band() -> None:
         for sites in (None, ["block.2.resid_post", "final_norm"]):
             ends = p.quantiles([0.05, 0.95], view, sites).values
             expected = (ends[:, 1] - ends[:, 0]).min() / 2
-            assert drawn.linear_width(p.stream, view, sites) == pytest.approx(expected, rel=1e-12)
-    assert drawn.linear_width(p.stream) == drawn.linear_width(p.stream, "rest")
-    assert drawn.linear_width(p.stream, "generated") == 1
+            assert density.linear_width(p.stream, view, sites) == pytest.approx(expected, rel=1e-12)
+    assert density.linear_width(p.stream) == density.linear_width(p.stream, "rest")
+    assert density.linear_width(p.stream, "generated") == 1
     # A site without values has no band, and one with a single value none that is wide.
     ends = few_and_many().profile.quantiles([0.05, 0.95]).values[-1]
-    assert drawn.linear_width(few_and_many().profile.stream) == pytest.approx(np.diff(ends)[0] / 2)
+    assert density.linear_width(few_and_many().profile.stream) == pytest.approx(
+        np.diff(ends)[0] / 2
+    )
 
 
 @pytest.mark.parametrize("view", ["all", "rest", "special"])
@@ -321,7 +324,7 @@ def test_a_plane_counts_the_sample_by_place_and_value(
     # Whole numbers of positions or channels, from 0.
     wide = math.ceil((place.max() + 1) / columns)
     count = math.ceil((place.max() + 1) / wide)
-    table = drawn.plane(sample, site, against, columns, edges)
+    table = token_tables.plane(sample, site, against, columns, edges)
     assert table.dims == ("row", "column")
     assert table.dtype == np.int64
     assert table["left"].values.tolist() == [wide * i - 0.5 for i in range(count)]
@@ -335,7 +338,7 @@ def test_a_plane_counts_the_sample_by_place_and_value(
 
 def test_a_plane_without_tokens_counts_nothing() -> None:
     sample = known().profile.sample("generated")
-    table = drawn.plane(sample, "embed", "position", 4, np.array([0.0, 1.0]))
+    table = token_tables.plane(sample, "embed", "position", 4, np.array([0.0, 1.0]))
     assert table.values.tolist() == [[0]]
     assert (table["left"].item(), table["right"].item()) == (-0.5, 0.5)
 
@@ -344,7 +347,7 @@ def test_a_plane_without_tokens_counts_nothing() -> None:
 def test_the_map_is_relative_to_the_site(view: str) -> None:
     case = of_known(view)
     for columns, group in ((CHANNELS, 1), (10, 4), (7, 6), (1, 40)):
-        table = drawn.largest_map(case.profile.stream, view, columns)
+        table = largest_map(case.profile.stream, view, columns)
         assert table.attrs == {"group": group}
         assert table.index.tolist() == list(SITES)
         assert table.columns.tolist() == list(range(0, CHANNELS, group))
@@ -356,15 +359,16 @@ def test_the_map_is_relative_to_the_site(view: str) -> None:
             relative = largest / np.nanmedian(largest) if np.isfinite(largest).any() else largest
             expected = [np.fmax.reduce(relative[i : i + group]) for i in range(0, CHANNELS, group)]
             np.testing.assert_allclose(table.loc[site], expected, rtol=1e-12)
-    assert drawn.largest_map(case.profile.stream).shape == (len(SITES), CHANNELS)
+    assert largest_map(case.profile.stream).shape == (len(SITES), CHANNELS)
     np.testing.assert_array_equal(
-        drawn.largest_map(case.profile.stream), drawn.largest_map(case.profile.stream, "rest", 512)
+        largest_map(case.profile.stream),
+        largest_map(case.profile.stream, "rest", 512),
     )
 
 
 def test_a_map_of_many_channels_has_512_columns_at_most() -> None:
     x = np.random.default_rng(0).normal(size=(3, 513)).astype(np.float32)
-    assert drawn.largest_map(from_arrays(embed=x[:, :512]).stream).attrs == {"group": 1}
-    table = drawn.largest_map(from_arrays(embed=x).stream)
+    assert largest_map(from_arrays(embed=x[:, :512]).stream).attrs == {"group": 1}
+    table = largest_map(from_arrays(embed=x).stream)
     assert table.attrs == {"group": 2}
     assert table.shape == (1, 257)

@@ -1,12 +1,10 @@
-"""What the figures share: physical sizes, colours, words, and how a picture is saved."""
+"""What the drawings share: physical sizes, colours, fonts, and how a picture is saved."""
 
 from __future__ import annotations
 
 import io
-import math
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +16,14 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import TextToPath
 
-from hiddenscope import analysis
-from hiddenscope.errors import FigureError
+from hiddenscope.words import bare_token, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import xarray as xr
     from matplotlib.typing import ColorType
+
+    from hiddenscope.figures.prepared import Prepared
 
 MM = 1 / 25.4
 SINGLE, DOUBLE = 80.0, 175.0
@@ -116,101 +114,24 @@ class Picture(Figure):
         return buffer.getvalue()
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What a figure is about: a stream, a view that holds tokens, and sites."""
-
-    stream: xr.DataTree
-    model: str
-    view: str
-    sites: list[str]
-    words: str
-
-    @property
-    def channels(self) -> int:
-        """Number of channels."""
-        return int(analysis.group(self.stream, "moments").sizes["channel"])
-
-    def caption(self, *notes: str) -> str:
-        """Join model, view and tokens in words with what else a caption says."""
-        parts = [self.model, self.words, f"{self.channels:,} channels", *notes]
-        return " · ".join(p for p in parts if p)
-
-
-def subject(
-    tree: xr.DataTree, view: str, sites: str | list[str] | None, group: str = "moments"
-) -> Subject:
-    """Look up what a figure shows.
-
-    Parameters
-    ----------
-    tree : DataTree
-        A profile's whole tree, or one stream of it.
-    view : str
-    sites : str, list of str or None
-        As in `hiddenscope.analysis.choose_sites`; None for the trunk.
-    group : str
-        The group of the profile that the figure is drawn from.
-
-    Raises
-    ------
-    FigureError
-        The profile lacks the group, the view holds no tokens, or no chosen site is in the group.
-    SiteError, ViewError
-        A site or the view is unknown.
-    """
-    stream = tree
-    if "moments" not in tree.children:
-        if not tree.children:
-            msg = "this profile holds no stream, so there is nothing to draw"
-            raise FigureError(msg)
-        stream = analysis.stream_of(tree)
-    sites = list(sites) if isinstance(sites, tuple) else sites
-    names = analysis.trunk_sites(stream) if sites is None else analysis.choose_sites(stream, sites)
-    if group not in stream.children:
-        msg = f"this profile holds no group {group!r}, from which this figure is drawn"
-        raise FigureError(msg)
-    if group == "cross":
-        known = {str(s) for s in analysis.group(stream, group)["site_a"].values}
-        outside = [name for name in names if name not in known]
-        if outside:
-            msg = (
-                f"this figure compares sites of the trunk, of which {outside[0]} is none: choose "
-                "among embed, block.*.resid_post and final_norm"
-            )
-            raise FigureError(msg)
-    counts = analysis.tokens(stream)
-    words = analysis.caption(stream, view)
-    held = analysis.moments(stream, view)["tokens"]
-    if not int(held.loc[names].max()):
-        filled = [s for s, n in counts.items() if n]
-        msg = (
-            f"the view {view!r} holds no tokens with finite states in this profile: choose "
-            f"'all' or a view with {' or '.join(repr(s) for s in filled)}"
-        )
-        raise FigureError(msg)
-    model = analysis.manifest(stream).get("model", {}).get("name") or "unnamed model"
-    name = shorten(legible(str(model)), 40)
-    if stream.name != analysis.MAIN:
-        name = f"{name}, {str(stream.name).replace('_', ' ')}"
-    return Subject(stream, name, view, names, words)
-
-
-def sheet(width: float, body: float, title: str, claim: str, caption: str) -> Picture:
+def sheet(width: float, body: float, shown: Prepared, *notes: str) -> Picture:
     """Start a picture: title and claim above, caption below, `body` mm between for the axes.
 
     Parameters
     ----------
     width, body : float
         In mm.
-    title, claim, caption : str
-        Wrapped to the width; `claim` may be empty.
+    shown : Prepared
+        Its title, claim and caption are wrapped to the width.
+    *notes : str
+        What else the caption says; empty ones are left out.
     """
     margin = 1.5
     room = (width - 2 * margin) * MM * 72
-    blocks = [(title, TITLE, "bold", INK), (claim, TICK, "normal", MUTED)]
-    head = [(wrap(t, room, size, w), size, w, c) for t, size, w, c in blocks if t]
-    foot = wrap(caption, room, NOTE)
+    caption = " · ".join(text for text in (shown.caption, *notes) if text)
+    blocks = [(shown.title, TITLE, "bold", INK), (shown.claim, TICK, "normal", MUTED)]
+    head = [(wrap(legible(t), room, size, w), size, w, c) for t, size, w, c in blocks if t]
+    foot = wrap(legible(caption), room, NOTE)
     point = 1 / 72 / MM
     leading = 1.3 * point
     top = margin + sum(len(lines) * size for lines, size, _, _ in head) * leading + 1.0
@@ -259,12 +180,6 @@ def wrap(text: str, room: float, size: float, weight: str = "normal") -> list[st
     return lines
 
 
-def shorten(text: str, length: int) -> str:
-    """Cut the middle out of a text that is too long."""
-    half = (length - 1) // 2
-    return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
-
-
 @cache
 def families() -> tuple[str, ...]:
     """Return the fonts for a text in any script: Matplotlib's own, then what is installed."""
@@ -303,37 +218,13 @@ def legible(text: str) -> str:
 
 
 def token_text(piece: str) -> str:
-    """Write a token for a label: its leading space dropped, spaces alone made visible."""
-    bare = piece.replace("Ġ", " ").replace("▁", " ").replace("Ċ", "\n")
-    bare = bare.strip(" ") or bare.replace(" ", "␣") or "∅"
-    return shorten(legible(bare), 12)
+    """Write a token for a label."""
+    return shorten(legible(bare_token(piece)), 12)
 
 
-def number(value: float) -> str:
-    """Write a number with three digits, as people do."""
-    if math.isnan(value):
-        return "–"
-    size = abs(value)
-    if size and not 1e-3 <= size < 1e5:
-        mantissa, exponent = f"{value:.1e}".split("e")
-        return f"{mantissa}e{int(exponent)}".replace("-", "−")
-    text = f"{value:,.0f}" if size >= 100 else f"{value:.3g}"
-    return text.replace("-", "−")
-
-
-def tick(value: float, _position: int | None = None) -> str:
-    """Write a number at an axis: no exponent in small type, which could not be read in print."""
-    size = abs(value)
-    if size and not 0.99e-3 <= size < 1e5:
-        mantissa, exponent = f"{value:.5e}".split("e")
-        return f"{float(mantissa):g}e{int(exponent)}".replace("-", "−")
-    return f"{value:,.6g}".replace("-", "−")
-
-
-def channel_colours(stream: xr.DataTree) -> dict[int, ColorType]:
+def channel_colours(loud: Sequence[int]) -> dict[int, ColorType]:
     """Give the channels that stand out most a colour, the same in every figure of a profile."""
-    found = analysis.standing_out(stream, "all").index
-    return {int(c): colour for c, colour in zip(found, LOUD, strict=False)}
+    return dict(zip(loud, LOUD, strict=False))
 
 
 def site_colours(sites: Sequence[str]) -> dict[str, ColorType]:

@@ -1,0 +1,74 @@
+"""Tables that several answers need are made once for each stream of an open profile."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+import pandas as pd
+import xarray as xr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@xr.register_datatree_accessor(  # type: ignore[no-untyped-call]
+    "_hiddenscope_tables"
+)
+class _Tables:
+    """What was computed from a tree; xarray keeps it as long as the tree itself."""
+
+    def __init__(self, tree: xr.DataTree) -> None:
+        del tree
+        self.held: dict[Hashable, Any] = {}
+
+
+def cached(
+    function: Callable[Concatenate[xr.DataTree, P], T],
+) -> Callable[Concatenate[xr.DataTree, P], T]:
+    """Make a function of a stream compute its answer once for each set of arguments.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a stream, whose arrays do not change, and arguments that can be hashed.
+
+    Returns
+    -------
+    callable
+        Returns a copy of a table at each call, so that a caller may change it; arrays cannot be
+        written to.
+    """
+
+    @functools.wraps(function)
+    def answer(stream: xr.DataTree, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        held: dict[Hashable, T] = stream._hiddenscope_tables.held
+        key = (function, args, tuple(sorted(kwargs.items())))
+        try:
+            found = held.get(key)
+        except TypeError:
+            # An argument of a wrong kind: the function refuses it in its own words.
+            return function(stream, *args, **kwargs)
+        if found is None:
+            found = held[key] = _locked(function(stream, *args, **kwargs))
+        copied: T = _copied(found)
+        return copied
+
+    return answer
+
+
+def _locked(value: Any) -> Any:
+    parts = value.values() if isinstance(value, dict) else value
+    for array in parts if isinstance(value, dict | tuple) else ():
+        array.setflags(write=False)
+    return value
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, pd.DataFrame | pd.Series):
+        # pandas copies on write.
+        return value.copy(deep=False)
+    return value.copy() if isinstance(value, dict) else value

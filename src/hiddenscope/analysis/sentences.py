@@ -1,0 +1,177 @@
+"""What a profile's tables say, in a sentence each: for figures, command line and report alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hiddenscope.analysis.correlation import covariance, wing
+from hiddenscope.analysis.distribution import quantiles
+from hiddenscope.analysis.outlying import NO_EXTREMES
+from hiddenscope.analysis.shares import loudest
+from hiddenscope.analysis.summary import moments
+from hiddenscope.analysis.views import group, site_names
+from hiddenscope.sites import Site
+from hiddenscope.words import channels, number, numbered
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    import xarray as xr
+
+    from hiddenscope.analysis.outlying import Outliers
+
+NORMAL = 0.1
+"""An excess kurtosis up to this is not called heavy tails: samples of a normal reach it."""
+
+
+def spread_words(stream: xr.DataTree, view: str, sites: list[str]) -> str:
+    """Say how wide the distributions are."""
+    std: pd.Series[float] = moments(stream, view).loc[sites, "std"]
+    blocks = std[[site for site in sites if Site(site).block is not None]].dropna()
+    parts = []
+    if "embed" in sites:
+        parts.append(f"{number(float(std['embed']))} at embed")
+    if len(blocks) == 1:
+        parts.append(f"{number(float(blocks.iloc[0]))} at {_label(blocks.index[0])}")
+    elif len(blocks):
+        low, high = _label(blocks.idxmin()), _label(blocks.idxmax())
+        parts.append(
+            f"{number(float(blocks.min()))} ({low}) to {number(float(blocks.max()))} ({high})"
+        )
+    if "final_norm" in sites:
+        parts.append(f"{number(float(std['final_norm']))} at final norm")
+    return f"σ {', '.join(parts)}"
+
+
+def tail_words(stream: xr.DataTree, view: str, sites: list[str]) -> str:
+    """Say which site has the heaviest tails, if any has heavier ones than a normal."""
+    kurtosis = moments(stream, view).loc[sites, "excess_kurtosis"].dropna()
+    if kurtosis.empty:
+        return ""
+    site, most = _label(kurtosis.idxmax()), float(kurtosis.max())
+    if most <= NORMAL:
+        return (
+            "no site has clearly heavier tails than a normal: excess kurtosis at most "
+            f"{number(most)} ({site}; a normal has 0)"
+        )
+    return f"heaviest tails: {site}, excess kurtosis {number(most)} (a normal has 0)"
+
+
+def reach_words(stream: xr.DataTree, view: str, sites: list[str], share: float) -> str:
+    """Say what lies farthest from zero, and where the middle `share` of that site's values lie."""
+    levels = [0.0, (1 - share) / 2, (1 + share) / 2, 1.0]
+    ends = np.nan_to_num(quantiles(stream, levels, view, sites).values)
+    far = int(np.maximum(-ends[:, 0], ends[:, -1]).argmax())
+    lowest, low, high, highest = (float(v) for v in ends[far])
+    return (
+        f"farthest from zero: {number(lowest if -lowest > highest else highest)} "
+        f"at {_label(sites[far])}, where {100 * share:g} % of the values lie between "
+        f"{number(low)} and {number(high)}"
+    )
+
+
+def loudest_words(stream: xr.DataTree, view: str) -> str:
+    """Name the channel that varies most and the one that stands farthest off."""
+    table = loudest(stream, view)
+    if not table["pooled"].any():
+        return ""
+    loud, off = (int(str(table[key].idxmax())) for key in ("variance", "offset"))
+    equal = 1 / group(stream, "moments").sizes["channel"]
+    return (
+        f"most variance: channel {loud}, {float(table['variance'].max()):.0%} of that within "
+        f"channels of the blocks (an equal share is {equal:.1%}); largest constant "
+        f"offset: channel {off}, {float(table['offset'].max()):.0%} of the pooled variance"
+    )
+
+
+def share_words(stream: xr.DataTree, view: str, numbers: Sequence[int]) -> str:
+    """Say what share of the blocks' pooled variance some channels hold."""
+    table = loudest(stream, view)
+    pooled, offset = (float(table[key].loc[list(numbers)].sum()) for key in ("pooled", "offset"))
+    return (
+        f"{channels(numbers)} hold{'s' * (len(numbers) == 1)} {pooled:.0%} of the pooled variance "
+        f"of the blocks ({offset:.0%} as constant offsets)"
+    )
+
+
+def variance_words(
+    stream: xr.DataTree, view: str, sites: list[str], without: Sequence[int] = ()
+) -> str:
+    """Say which sites vary least and most, over the flattened states."""
+    table = covariance(stream, view, without=without).sel(site_a=sites, site_b=sites)
+    variances = np.diagonal(table.values)
+    least, most = int(np.nanargmin(variances)), int(np.nanargmax(variances))
+    return (
+        f"variance from {number(float(variances[least]))} ({_label(sites[least])}) to "
+        f"{number(float(variances[most]))} ({_label(sites[most])})"
+    )
+
+
+def step_words(stream: xr.DataTree, view: str, sites: list[str]) -> str:
+    """Say between which of the sites and its next one R² is lowest."""
+    steps = wing(stream, view).loc[sites, "next"].to_numpy(np.float64)
+    low = int(np.nanargmin(steps)) if np.isfinite(steps).any() else 0
+    every = site_names(stream)
+    after = every[min(every.index(sites[low]) + 1, len(every) - 1)]
+    return (
+        f"largest change between neighbours: {_label(sites[low])} to {_label(after)}, "
+        f"R² {number(float(steps[low]))}"
+    )
+
+
+def massive_words(found: Outliers, most: int = 3) -> str:
+    """Say in a sentence which massive activations there are."""
+    limits = found.thresholds
+    rule = (
+        f"over {limits['massive']:g} and {limits['massive_ratio']:,g} × the median magnitude of "
+        "the site"
+    )
+    table = found._massive_channels
+    if table is None:
+        return NO_EXTREMES
+    if table.empty:
+        return f"no massive activations ({rule})"
+    named = [_massive_channel(int(str(c)), row) for c, row in table.iloc[:most].iterrows()]
+    more = f"; and {len(table) - most} more channels" if len(table) > most else ""
+    return f"massive activations ({rule}): {'; '.join(named)}{more}"
+
+
+def _massive_channel(channel: int, row: pd.Series[str]) -> str:
+    blocks = row["blocks"]
+    where = f"block{'s' * (not blocks.isdigit())} {blocks}" if blocks else Site(row["site"]).label
+    count = int(row["values"])
+    many = f"at least {count} values" if row["cut"] else f"{count} value{'s' * (count > 1)}"
+    largest = f"{float(row['value']):,.0f}".replace("-", "−")
+    token = f" at {row['piece']!r}" if row["piece"] else ""
+    return f"channel {channel} in {where}, {many} at a site, up to {largest}{token}"
+
+
+def channel_words(found: Outliers, most: int = 8) -> str:
+    """Say in a sentence which outlier channels there are, by which rule."""
+    if found.notes:
+        return found.notes[-1]
+    table, limits = found.channels, found.thresholds
+    rules = {
+        "over_rms": f"|a| ≥ {limits['outlier_rms']:g} × the root mean square of its hidden state",
+        "over": f"|a| ≥ {limits['outlier']:g}",
+    }
+    often = (
+        f"for {limits['outlier_token_share']:.0%} of tokens at "
+        f"{limits['outlier_site_share']:.0%} of blocks"
+    )
+    parts = []
+    for (point, rule), part in table.groupby(["point", "rule"], sort=False):
+        where = f" at {point}" if point not in {"", "resid_post"} else ""
+        named = f"{numbered(part.index.tolist(), most)}{where}"
+        parts.append(f"{named} ({rules[str(rule)]} {often})")
+    if not parts:
+        return f"no outlier channels ({rules['over_rms']} {often})"
+    total = len(table)
+    return f"{total} outlier channel{'s' * (total != 1)}: {'; '.join(parts)}"
+
+
+def _label(site: object) -> str:
+    return Site(str(site)).label

@@ -1,0 +1,1 @@
+"""Prepared figures, drawn with Matplotlib outside pyplot."""

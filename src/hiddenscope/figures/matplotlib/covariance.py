@@ -1,0 +1,58 @@
+"""The covariance between sites, drawn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.colors import SymLogNorm
+from matplotlib.ticker import FuncFormatter
+
+from hiddenscope.figures.matplotlib.axis import asinh_ticks
+from hiddenscope.figures.matplotlib.matrix import gap, matrix
+from hiddenscope.figures.matplotlib.style import CELL, MM, SINGLE, sheet, text_width
+from hiddenscope.figures.places import places
+from hiddenscope.words import tick
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from hiddenscope.figures.covariance import Covariance
+
+
+def draw(shown: Covariance) -> Figure:
+    """Draw the matrix, its values in the cells where there is room."""
+    cell = 66 * MM * 72 / places(shown.sites, gap(shown.sites)).span
+    widest = max(text_width(_short(v), CELL) for v in shown.values[np.isfinite(shown.values)])
+    written = widest + 1.5 <= cell
+    thousands = written and shown.reach >= 9950
+    figure = sheet(SINGLE, 72, shown, "k: thousands, M: millions" if thousands else "")
+    axes = figure.subplots()
+    norm = SymLogNorm(shown.linear, vmin=-shown.reach, vmax=shown.reach, base=10)
+    mesh = matrix(
+        axes,
+        shown.sites,
+        shown.values,
+        wide=66 if written else 60,
+        norm=norm,
+        colours="RdBu_r",
+        written=_short if written else None,
+    )
+    if not written:
+        bar = figure.colorbar(mesh, ax=axes, aspect=30, pad=0.02)
+        bar.set_ticks(asinh_ticks(-shown.reach, shown.reach, shown.linear))
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(tick))
+        bar.ax.minorticks_off()
+        bar.outline.set_visible(False)
+    return figure
+
+
+def _short(value: float) -> str:
+    """Write a covariance with its sign and two digits."""
+    size = abs(value)
+    if size < 0.005:
+        return "0"
+    unit, scale = ("M", 1e6) if size >= 9.95e5 else ("k", 1e3) if size >= 995 else ("", 1.0)
+    size /= scale
+    digits = 0 if size >= 9.95 else 1 if size >= 0.995 else 2
+    return ("−" if value < 0 else "") + f"{size:.{digits}f}".removeprefix("0") + unit

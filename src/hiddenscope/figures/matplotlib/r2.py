@@ -1,0 +1,39 @@
+"""R² between sites, drawn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matplotlib.colors import Normalize
+
+from hiddenscope.figures.matplotlib.matrix import READABLE, matrix
+from hiddenscope.figures.matplotlib.style import DOUBLE, MATRIX, sheet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from hiddenscope.figures.r2 import R2
+
+
+def draw(shown: R2) -> Figure:
+    """Draw the matrices side by side on one scale."""
+    figure = sheet(DOUBLE, 64, shown)
+    axes = figure.subplots(1, 3)
+    norm = Normalize(shown.lowest, 1.0)
+    written = _share if len(shown.sites) <= READABLE else None
+    for panel, (name, values) in zip(axes, shown.panels.items(), strict=True):
+        mesh = matrix(
+            panel, shown.sites, values, wide=47, norm=norm, colours=MATRIX, written=written
+        )
+        panel.set_title(name)
+    if written is None or norm.vmin:
+        bar = figure.colorbar(mesh, ax=axes, aspect=30, pad=0.01, shrink=0.8)
+        bar.outline.set_visible(False)
+        bar.set_label("R²")
+    return figure
+
+
+def _share(value: float) -> str:
+    """Write R² in hundredths without the zero before the point."""
+    text = f"{value:.2f}"
+    return "1" if text == "1.00" else text[1:] if value >= 0.005 else "0"

@@ -1,0 +1,100 @@
+"""The wing, drawn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hiddenscope.figures.matplotlib.axis import label_sites
+from hiddenscope.figures.matplotlib.key import key
+from hiddenscope.figures.matplotlib.style import (
+    DOUBLE,
+    EMBED,
+    FINAL_NORM,
+    MM,
+    POINTS,
+    TICK,
+    sheet,
+    site_colours,
+)
+from hiddenscope.figures.places import SET_OFF, places
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from hiddenscope.figures.places import Places
+    from hiddenscope.figures.wing import Wing
+
+LINES = {
+    "next": ("with the next site", POINTS, "-", "o"),
+    "embed": ("with embed", EMBED, "--", "s"),
+    "final_norm": ("with final norm", FINAL_NORM, ":", "^"),
+}
+
+
+def draw(shown: Wing) -> Figure:
+    """Draw a curve for each site on the left, three lines of interest on the right."""
+    figure = sheet(DOUBLE, 48, shown)
+    left, right = figure.subplots(1, 2, sharey=True)
+    lowest, step = shown.lowest, shown.step
+    where = places(shown.sites, 0.4)
+    colours = site_colours(shown.sites)
+    for i in where.shown(step):
+        site = shown.sites[i]
+        _curve(
+            left, where, shown.matrix[i], dotted=step == 1, color=colours[site], gid=f"wing:{site}"
+        )
+    for column, (name, colour, dash, marker) in LINES.items():
+        values = shown.lines[column].to_numpy(np.float64)
+        if np.isfinite(values).any():
+            _curve(
+                right,
+                where,
+                values,
+                color=colour,
+                linestyle=dash,
+                marker=marker,
+                label=name,
+                gid=f"line:{column}",
+            )
+    for axes, name in (
+        (left, "with every site (itself: 1), a curve a site"),
+        (right, "with one site"),
+    ):
+        axes.set_ylim(lowest - 0.03 * (1 - lowest), 1 + 0.03 * (1 - lowest))
+        axes.set_xlim(where.at[0] - 0.6, where.at[-1] + 0.6)
+        axes.grid(axis="y", color="#e4e4e4", linewidth=0.4)
+        axes.set_xlabel(where.title())
+        axes.set_title(name, pad=12)
+        label_sites(axes.xaxis, where, 66 * MM * 72 / (where.span + 0.2), size=TICK)
+    left.set_ylabel("R²")
+    key(figure, left, shown.sites, titled=False)
+    right.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderpad=0.1, borderaxespad=0.1)
+    return figure
+
+
+def _curve(axes: Axes, where: Places, values: object, *, dotted: bool = True, **style: Any) -> None:
+    """Draw a line through blocks, points at the sites that are set off."""
+    array = np.asarray(values, np.float64)
+    marker = style.pop("marker", "o")
+    label = style.pop("label", None)
+    dash = style.pop("linestyle", "-")
+    gid = style.pop("gid", None)
+    for run in where.runs:
+        alone = where.sites[run[0]] in SET_OFF
+        axes.plot(
+            where.at[run],
+            array[run],
+            marker=marker,
+            markersize=3.2 if alone else 1.8 if dotted else 0,
+            # Hollow, so that what lies under it is seen.
+            fillstyle="none" if alone and marker != "o" else "full",
+            linestyle="none" if alone else dash,
+            linewidth=0.8,
+            label=None if alone else label,
+            gid=gid,
+            clip_on=False,
+            **style,
+        )

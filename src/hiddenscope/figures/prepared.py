@@ -1,0 +1,111 @@
+"""What a figure shows before anything is drawn: its words, and whom it is about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hiddenscope import analysis
+from hiddenscope.errors import FigureError
+from hiddenscope.words import shorten
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """The words of a figure; each kind adds its tables and scales.
+
+    Attributes
+    ----------
+    title : str
+    claim : str
+        What the figure shows, from the profile's own numbers; may be empty.
+    caption : str
+        Model, tokens, and how to read it.
+    """
+
+    title: str
+    claim: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a figure is about: a stream, a view that holds tokens, and sites."""
+
+    stream: xr.DataTree
+    model: str
+    view: str
+    sites: list[str]
+    words: str
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return int(analysis.group(self.stream, "moments").sizes["channel"])
+
+    def caption(self, *notes: str) -> str:
+        """Join model, view and tokens in words with what else a caption says."""
+        parts = [self.model, self.words, f"{self.channels:,} channels", *notes]
+        return " · ".join(p for p in parts if p)
+
+
+def subject(
+    tree: xr.DataTree, view: str, sites: str | list[str] | None, group: str = "moments"
+) -> Subject:
+    """Look up what a figure shows.
+
+    Parameters
+    ----------
+    tree : DataTree
+        A profile's whole tree, or one stream of it.
+    view : str
+    sites : str, list of str or None
+        As in `hiddenscope.analysis.choose_sites`; None for the trunk.
+    group : str
+        The group of the profile that the figure is drawn from.
+
+    Raises
+    ------
+    FigureError
+        The profile lacks the group, the view holds no tokens, or no chosen site is in the group.
+    SiteError, ViewError
+        A site or the view is unknown.
+    """
+    stream = tree
+    if "moments" not in tree.children:
+        if not tree.children:
+            msg = "this profile holds no stream, so there is nothing to draw"
+            raise FigureError(msg)
+        stream = analysis.stream_of(tree)
+    sites = list(sites) if isinstance(sites, tuple) else sites
+    names = analysis.trunk_sites(stream) if sites is None else analysis.choose_sites(stream, sites)
+    if group not in stream.children:
+        msg = f"this profile holds no group {group!r}, from which this figure is drawn"
+        raise FigureError(msg)
+    if group == "cross":
+        known = {str(s) for s in analysis.group(stream, group)["site_a"].values}
+        outside = [name for name in names if name not in known]
+        if outside:
+            msg = (
+                f"this figure compares sites of the trunk, of which {outside[0]} is none: choose "
+                "among embed, block.*.resid_post and final_norm"
+            )
+            raise FigureError(msg)
+    counts = analysis.tokens(stream)
+    words = analysis.caption(stream, view)
+    held = analysis.moments(stream, view)["tokens"]
+    if not int(held.loc[names].max()):
+        filled = [s for s, n in counts.items() if n]
+        msg = (
+            f"the view {view!r} holds no tokens with finite states in this profile: choose "
+            f"'all' or a view with {' or '.join(repr(s) for s in filled)}"
+        )
+        raise FigureError(msg)
+    model = analysis.manifest(stream).get("model", {}).get("name") or "unnamed model"
+    name = shorten(str(model), 40)
+    if stream.name != analysis.MAIN:
+        name = f"{name}, {str(stream.name).replace('_', ' ')}"
+    return Subject(stream, name, view, names, words)
