@@ -84,7 +84,7 @@ def direct(
             if structure.final_norm is not None:
                 found["final_norm"] = output.last_hidden_state
             real = batch.real
-            own = batch.stratified(special, causal=structure.causal).strata
+            own = batch.stratified(PLAIN, special, causal=structure.causal).strata
             states = {name: x.float().numpy()[real] for name, x in found.items()}
             strata.append(set_massive_apart(states, own[real]))
             for name, values in states.items():

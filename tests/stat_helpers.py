@@ -14,7 +14,7 @@ from hypothesis import Phase, settings
 
 from hiddenscope.profiling.assemble import label
 from hiddenscope.stats import Batch, Layout, gather
-from hiddenscope.strata import PADDING
+from hiddenscope.strata import PADDING, PLAIN
 from hiddenscope.tokens import NO_TOKEN, Tokens
 
 if TYPE_CHECKING:
@@ -112,7 +112,8 @@ class Window:
 
 
 def make_layout(channels: int, sites: Sequence[str] = SITES, **options: object) -> Layout:
-    return Layout(**{"sites": tuple(sites), "trunk": tuple(sites), "channels": channels} | options)
+    usual = {"sites": tuple(sites), "trunk": tuple(sites), "channels": channels, "strata": PLAIN}
+    return Layout(**usual | options)
 
 
 def make_windows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -856,10 +857,27 @@ def test_tokens_and_words_of_views(full: Known) -> None:
     assert p.caption("first") == "first tokens only: 5 of 164 tokens"
     assert analysis.caption(p.stream, "all") == "all 164 tokens"
     assert p.sites == analysis.site_names(p.stream) == list(SITES)
-    assert analysis.strata_names(p.stream) == list(RECORDED)
+    assert analysis.strata_of(p.stream) == RECORDED
     assert analysis.hf_index(p.stream).tolist() == [0, 1, -1, 2, -1, 3]
     assert p.manifest["thresholds"] == THRESHOLDS
     assert p.streams == ["residual"]
+
+
+def test_a_profile_says_which_strata_rest_leaves_out(full: Known) -> None:
+    tree = full.profile.dataset.copy()
+    manifest = json.loads(tree.attrs["manifest"])
+    assert manifest["strata"] == {"left_out_of_rest": ["first", "special"]}
+    manifest["strata"]["left_out_of_rest"] = ["regular", "massive"]
+    tree.attrs["manifest"] = json.dumps(manifest)
+    other = Profile(tree)
+    names = ("first", "special", "prompt", "generated")
+    assert analysis.strata_of(other.stream).select("rest") == names
+    held = full.profile.moments("+".join(names))
+    pd.testing.assert_frame_equal(other.moments("rest"), held)
+    # Files of earlier versions do not say it.
+    del manifest["strata"]
+    tree.attrs["manifest"] = json.dumps(manifest)
+    pd.testing.assert_frame_equal(Profile(tree.copy()).moments(), full.profile.moments())
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -244,6 +244,8 @@ def broken(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["demo", "--sites", "block.99.resid_post"], "no site matches 'block.99.resid_post'"),
         (["demo", "--sites", "nonsense"], "'nonsense' is not a site"),
         (["demo", "--view", "second"], "unknown view 'second'"),
+        # The roles of a conversation are no strata of a text.
+        (["demo", "--view", "assistant"], "unknown view 'assistant'"),
         (["demo", "--dtype", "float7"], "unknown dtype 'float7'"),
         (["demo", "--device", "abacus"], "cannot use device 'abacus'"),
         (["demo", "--window", "9999"], "longer than the model's context of 256"),

@@ -257,7 +257,7 @@ class TestWindows:
         assert all((w.ids[0, 0], w.ids[0, -1]) == (2, 3) for w in windows)
         assert np.concatenate([w.ids[0, 1:-1] for w in windows]).tolist() == letters
         for causal, first in ((True, "first"), (False, "special")):
-            made = windows[0].stratified(corpus.special_ids(bert), causal=causal)
+            made = windows[0].stratified(PLAIN, corpus.special_ids(bert), causal=causal)
             assert made.strata.tolist() == [names(first, *["regular"] * 5, "special")]
             # A copy: the other stream of an encoder-decoder reads the same tokens.
             assert windows[0].strata.tolist() == [names(*["regular"] * 7)]

@@ -47,7 +47,7 @@ def batch(*lengths: int, start: int = 0) -> Tokens:
 def engine(kind: str = "llama", sites: str = "all") -> Engine:
     structure = find_structure(tiny.make(kind))
     chosen = choose_sites(sites, structure)
-    return Engine(structure, chosen, Options(), special=frozenset({7}), bos=None)
+    return Engine(structure, chosen, Options(PLAIN), special=frozenset({7}), bos=None)
 
 
 def measure(engine: Engine, tokens: Tokens, state: RunState) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,9 +69,23 @@ def check_cells(cells: torch.Tensor, values: np.ndarray) -> None:
     assert found.sum() == values.size
 
 
+def scan_one(states: torch.Tensor, start: int = 0, stop: int | None = None) -> kernels.Scan:
+    """Scan tokens as one stratum, before and behind it two that hold the others."""
+    stop = len(states) if stop is None else stop
+    made = kernels.scan(states, [0, start, stop, len(states)], THRESHOLD, FACTOR)
+    by_token = {"finite", "row_sum", "row_sumsq", "row_absmax"}
+    parts = {f.name: getattr(made, f.name) for f in dataclasses.fields(made)}
+    return kernels.Scan(
+        **{name: x[start:stop] if name in by_token else x[1] for name, x in parts.items()}
+    )
+
+
 def check_scan(states: torch.Tensor) -> None:
     """Compare a scan with what plain arithmetic yields from the same states."""
-    scan = kernels.scan(states, THRESHOLD, FACTOR)
+    compare(scan_one(states), states)
+
+
+def compare(scan: kernels.Scan, states: torch.Tensor) -> None:
     values = states.float().numpy()
     check_cells(scan.cells, values)
     finite = np.isfinite(values).all(1)
@@ -108,6 +124,51 @@ def test_scan_yields_what_numpy_yields(
     check_scan(sprinkle(states, np.random.default_rng(n_tokens), bad))
 
 
+@dtypes
+@pytest.mark.parametrize("bad", [0.0, 0.05])
+def test_every_stratum_is_scanned_as_if_it_were_alone(dtype: torch.dtype, bad: float) -> None:
+    states = sprinkle(make("heavy tails", dtype, MANY), np.random.default_rng(2), bad)
+    bounds = [0, 0, 1, CHUNK + 5, CHUNK + 5, MANY - 2, MANY]
+    together = kernels.scan(states, bounds, THRESHOLD, FACTOR)
+    assert together.cells.shape == (len(bounds) - 1, grid.CELLS)
+    for k, (start, stop) in enumerate(pairwise(bounds)):
+        alone = scan_one(states[start:stop])
+        for field in dataclasses.fields(alone):
+            whole, own = getattr(together, field.name), getattr(alone, field.name)
+            found = whole[k] if len(whole) == len(bounds) - 1 else whole[start:stop]
+            # Exactly: where a stratum begins decides the order of additions.
+            np.testing.assert_array_equal(found, own, field.name)
+
+
+def test_a_stratum_without_tokens_has_no_values() -> None:
+    made = kernels.scan(torch.ones(3, 2), [0, 3, 3], THRESHOLD, FACTOR)
+    for name in ("cells", "mean", "m2", "m3", "m4", "over", "over_rms", "nonfinite"):
+        assert not getattr(made, name)[1].any(), name
+    assert made.minimum[1].tolist() == [np.inf, np.inf]
+    assert made.maximum[1].tolist() == [-np.inf, -np.inf]
+
+
+@dtypes
+@pytest.mark.parametrize("most", [1, 3, 1000])
+def test_the_largest_are_those_that_reach_the_floor_and_the_last_of_their_channel(
+    dtype: torch.dtype, most: int
+) -> None:
+    states = sprinkle(make("around the threshold", dtype, 40), np.random.default_rng(3), 0.1)
+    channels = torch.tensor([7, 2, 4])
+    floor = torch.tensor([0.0, 4.0, np.inf])
+    token, column, magnitude = kernels.largest(states, channels, floor, most)
+    expected = []
+    values = states.double().numpy()
+    for i, (channel, low) in enumerate(zip(channels.tolist(), floor.tolist(), strict=True)):
+        sizes = np.abs(values[:, channel])
+        sizes[~np.isfinite(sizes)] = -np.inf
+        last = np.sort(sizes)[::-1][min(most, len(sizes)) - 1]
+        expected += [(t, i, v) for t, v in enumerate(sizes) if v >= max(low, last) and v > -np.inf]
+    found = list(zip(token.tolist(), column.tolist(), magnitude.tolist(), strict=True))
+    assert found == sorted(expected)
+    assert {i for _, i, _ in found} == {0, 1}
+
+
 @st.composite
 def any_bits(draw: st.DrawFn) -> torch.Tensor:
     """States of any bit pattern whatever, or only of a few."""
@@ -128,7 +189,7 @@ def test_scan_yields_what_numpy_yields_for_any_bits(states: torch.Tensor) -> Non
 def test_a_nan_with_zero_high_mantissa_bits_is_no_infinity(pattern: int) -> None:
     states = torch.zeros(CHUNK + 2, 3)
     states[CHUNK, 1] = from_bits(np.array([pattern]), torch.float32)[0]
-    scan = kernels.scan(states, THRESHOLD, FACTOR)
+    scan = scan_one(states)
     assert scan.cells[[0x7F80, 0xFF80]].tolist() == [0, 0]
     assert scan.nonfinite.tolist() == [0, 1, 0]
     assert torch.nonzero(~scan.finite).tolist() == [[CHUNK]]
@@ -137,8 +198,8 @@ def test_a_nan_with_zero_high_mantissa_bits_is_no_infinity(pattern: int) -> None
 @dtypes
 def test_the_cell_of_a_value_does_not_depend_on_the_tokens_beside_it(dtype: torch.dtype) -> None:
     states = sprinkle(make("normal", dtype, CHUNK + 9), np.random.default_rng(1), 0.5)
-    alone = [kernels.scan(row[None], THRESHOLD, FACTOR).cells for row in states]
-    together = kernels.scan(states, THRESHOLD, FACTOR).cells
+    alone = [scan_one(row[None]).cells for row in states]
+    together = scan_one(states).cells
     np.testing.assert_array_equal(torch.stack(alone).sum(0), together)
 
 

@@ -49,7 +49,7 @@ from hiddenscope.stats.moments import Moments
 from hiddenscope.stats.norms import Norms
 from hiddenscope.stats.positions import Positions
 from hiddenscope.stats.sample import Sample
-from hiddenscope.strata import PLAIN
+from hiddenscope.strata import PLAIN, Strata
 from hiddenscope.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -357,7 +357,7 @@ def test_a_co_moment_of_more_than_128_mib_is_compact() -> None:
     sites = [f"block.{i}.resid_post" for i in range(64)]
     for channels, compact in ((1024, False), (1025, True)):
         # 4 strata × 64² pairs × 8 bytes are 128 KiB a channel.
-        layout = layouts.make_layout(sites, channels, trunk=sites, options=layouts.Options())
+        layout = layouts.make_layout(sites, channels, trunk=sites, options=layouts.Options(PLAIN))
         assert layout.loud == (() if compact else None)
 
 
@@ -646,7 +646,7 @@ def test_equal_places_of_two_corpora_stay_apart_whatever_the_order_of_merging() 
         ({"outlier_rms": 3.0}, "different outlier_rms"),
         ({"channels": 6}, "different channels: 5 and 6"),
         ({"sites": SITES[:2]}, "different sites"),
-        ({"strata": PLAIN[:-1]}, "different strata"),
+        ({"strata": Strata(PLAIN[:-1], PLAIN.left_out)}, "different strata"),
         ({"sample_tokens": 3}, "different sample_tokens"),
     ],
 )

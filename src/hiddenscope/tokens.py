@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from hiddenscope.strata import PADDING, stratify
+from hiddenscope.strata import PADDING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
+
+    from hiddenscope.strata import Strata
 
 NO_TOKEN = -1
 """The id of a token that is padding or not known."""
@@ -131,18 +133,20 @@ class Tokens:
         names = ("ids", "strata", "starts", "positions", "document")
         return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
-    def stratified(self, special: Iterable[int], *, causal: bool) -> Self:
+    def stratified(self, strata: Strata, special: Iterable[int], *, causal: bool) -> Self:
         """Return the tokens of a stream with the first and the special ones in their strata.
 
         Parameters
         ----------
+        strata : Strata
+            What the codes mean.
         special : iterable of int
             Ids of special tokens.
         causal : bool
             Whether the stream has first tokens.
         """
-        strata = stratify(self.ids, self.starts, special, self.strata, causal=causal)
-        return replace(self, strata=strata)
+        codes = strata.assign(self.ids, self.starts, special, self.strata, causal=causal)
+        return replace(self, strata=codes)
 
     def shift_right(self, start: NDArray[np.int64]) -> Self:
         """Return what a decoder reads that is to say this text: a start token, then the text.

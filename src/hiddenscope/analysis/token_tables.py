@@ -16,7 +16,7 @@ from hiddenscope.analysis.views import (
     site_index,
     site_names,
     strata_index,
-    strata_names,
+    strata_of,
 )
 from hiddenscope.errors import InputError
 
@@ -135,7 +135,7 @@ def sample(
     data = group(stream, "sample")
     names = site_names(stream)
     chosen = choose_sites(stream, sites)
-    chosen_strata = [strata_names(stream)[k] for k in strata_index(stream, view)]
+    chosen_strata = strata_of(stream).select(view)
     keep = np.isin(data["stratum"].values.astype(str), chosen_strata)
     held = data.isel(token=keep, site=[names.index(s) for s in chosen])
     return held.assign(passage=held["passage"].astype(bool)).assign_attrs(view=view)
@@ -169,7 +169,7 @@ def extremes(stream: xr.DataTree, view: str = "rest", site: str | None = None) -
     columns = {key: np.asarray(data[key].values)[np.ix_(np.array(index), k)] for key in keys}
     shape = columns["channel"].shape
     at, stratum, _ = (i.ravel() for i in np.indices(shape))
-    strata = strata_names(stream)
+    strata = strata_of(stream)
     table = pd.DataFrame(
         {
             "site": [names[index[i]] for i in at],

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hiddenscope import arguments, strata
+from hiddenscope import arguments
+from hiddenscope.analysis.cache import cached
 from hiddenscope.errors import ProfileError, SiteError
 from hiddenscope.sites import Site, select_sites
+from hiddenscope.strata import LEFT_OUT_OF_REST, Strata
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -114,9 +116,13 @@ def hf_index(stream: xr.DataTree) -> NDArray[np.int64]:
     return np.asarray(group(stream, "moments")["hf_index"].values, np.int64)
 
 
-def strata_names(stream: xr.DataTree) -> list[str]:
-    """Return the names of the profile's strata."""
-    return [str(s) for s in group(stream, "moments")["stratum"].values]
+@cached
+def strata_of(stream: xr.DataTree) -> Strata:
+    """Return the profile's strata, and which of them ``rest`` leaves out."""
+    names = tuple(str(s) for s in group(stream, "moments")["stratum"].values)
+    # Earlier files do not say it: every run left out the same.
+    left_out = manifest(stream).get("strata", {}).get("left_out_of_rest", LEFT_OUT_OF_REST)
+    return Strata(names, frozenset(left_out) & set(names))
 
 
 def strata_index(stream: xr.DataTree, view: str) -> NDArray[np.int64]:
@@ -127,18 +133,17 @@ def strata_index(stream: xr.DataTree, view: str) -> NDArray[np.int64]:
     ViewError
         The view is unknown.
     """
-    names = strata_names(stream)
-    return np.array([names.index(s) for s in strata.select(view, names)], np.int64)
+    strata = strata_of(stream)
+    return np.array([strata.index(s) for s in strata.select(view)], np.int64)
 
 
 def tokens(stream: xr.DataTree) -> dict[str, int]:
     """Count the tokens of each stratum, non-finite ones included."""
-    names = strata_names(stream)
     cells = np.asarray(group(stream, "grid")["count"][0].values).sum(-1)
     channels = group(stream, "moments").sizes["channel"]
-    return {name: int(n) // channels for name, n in zip(names, cells, strict=True)}
+    return {name: int(n) // channels for name, n in zip(strata_of(stream), cells, strict=True)}
 
 
 def caption(stream: xr.DataTree, view: str) -> str:
     """Say in words which tokens a view holds, and how many."""
-    return strata.words(view, tokens(stream))
+    return strata_of(stream).words(view, tokens(stream))

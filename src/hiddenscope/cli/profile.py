@@ -117,10 +117,10 @@ def command(
     """
     from rich.console import Console
 
-    from hiddenscope import strata
     from hiddenscope.errors import HiddenscopeWarning
+    from hiddenscope.strata import CHAT, PLAIN
 
-    strata.select(view)
+    (CHAT if chat else PLAIN).select(view)
     console = Console(highlight=False)
     progress = _Progress(console)
     with runs.folder_for(output, model, force=force) as folder:

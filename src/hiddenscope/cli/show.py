@@ -119,9 +119,9 @@ def print_profile(
 
 
 def _tokens_in(made: Profile, view: str) -> int:
-    from hiddenscope import strata
+    from hiddenscope import analysis
 
-    return sum(made.tokens[name] for name in strata.select(view, tuple(made.tokens)))
+    return sum(made.tokens[name] for name in analysis.strata_of(made.stream).select(view))
 
 
 def print_checks(made: Profile, console: Console) -> None:

@@ -44,8 +44,8 @@ class Windower:
 
     Attributes
     ----------
-    strata : tuple of str
-        What the codes of base strata mean: `hiddenscope.strata.PLAIN` or ``CHAT``.
+    strata : Strata
+        What the codes of base strata mean.
 
     Raises
     ------

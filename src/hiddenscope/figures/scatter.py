@@ -133,7 +133,7 @@ def prepare(
     panels = [_panel(s, sample, site, points=points) for site in chosen]
     first = np.asarray(sample["stratum"].values == strata.FIRST)
     held = analysis.tokens(s.stream)
-    whole = tokens == sum(held[k] for k in strata.select(s.view, tuple(held)))
+    whole = tokens == sum(held[k] for k in analysis.strata_of(s.stream).select(s.view))
     return Scatter(
         title=f"Activations by {'token' if points else 'position'} and by channel, {s.model}",
         claim=analysis.loudest_words(s.stream, view),

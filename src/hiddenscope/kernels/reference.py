@@ -6,7 +6,8 @@ the speed and the order of additions, nothing else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypedDict
 
 import torch
@@ -18,8 +19,8 @@ CELLS = 1 << 16
 CHUNK = 128
 
 
-class _Wide(TypedDict):
-    """Where the sums are kept, and how."""
+class _Kind(TypedDict):
+    """Where an array is kept, and of what type."""
 
     dtype: torch.dtype
     device: torch.device
@@ -27,20 +28,20 @@ class _Wide(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What one pass over the states of a site yields.
+    """What one pass over the states of a site yields, for each stratum of its tokens.
 
     Attributes
     ----------
-    cells : Tensor[cell] of int64
+    cells : Tensor[stratum, cell] of int64
         Values in each cell of the grid, by the top 16 bits of the float32 pattern.
     finite : Tensor[token] of bool
         Whether every channel of the token is finite.
-    mean, m2, m3, m4 : Tensor[channel] of float64
+    mean, m2, m3, m4 : Tensor[stratum, channel] of float64
         Mean and centred power sums, not divided, of the finite tokens.
-    minimum, maximum : Tensor[channel] of float64
+    minimum, maximum : Tensor[stratum, channel] of float64
         Of all finite values, those of tokens that are not finite elsewhere included; infinite
         where there are none.
-    over, over_rms, nonfinite : Tensor[channel] of int64
+    over, over_rms, nonfinite : Tensor[stratum, channel] of int64
         Finite tokens with a magnitude of at least the threshold, and of at least the factor
         times the root mean square of their hidden state; values that are NaN or ±Inf.
     row_sum, row_sumsq, row_absmax : Tensor[token] of float64
@@ -80,13 +81,15 @@ def count_cells(states: torch.Tensor) -> torch.Tensor:
     return torch.bincount(top.bitwise_and_(0xFFFF), minlength=CELLS)
 
 
-def scan(states: torch.Tensor, threshold: float, factor: float) -> Scan:
+def scan(states: torch.Tensor, bounds: Sequence[int], threshold: float, factor: float) -> Scan:
     """Read every value of a site's states and reduce it to counts, sums and extremes.
 
     Parameters
     ----------
     states : Tensor[token, channel] of float32, bfloat16 or float16
-        At least one token.
+    bounds : sequence of int
+        Where the tokens of each stratum start, and the number of tokens. Additions start anew
+        at each, so that the sums of a stratum do not depend on the tokens of another.
     threshold : float
         Magnitude from which a value counts as an outlier.
     factor : float
@@ -97,69 +100,99 @@ def scan(states: torch.Tensor, threshold: float, factor: float) -> Scan:
     Scan
     """
     n_tokens, n_channels = states.shape
-    wide: _Wide = {"dtype": torch.float64, "device": states.device}
-    cells = torch.zeros(CELLS, dtype=torch.int64, device=states.device)
+    strata = len(bounds) - 1
+    wide: _Kind = {"dtype": torch.float64, "device": states.device}
+    whole: _Kind = {"dtype": torch.int64, "device": states.device}
+    mean, m2, m3, m4 = torch.zeros(4, strata, n_channels, **wide).unbind()
+    over, over_rms, nonfinite = torch.zeros(3, strata, n_channels, **whole).unbind()
     row_sum, row_sumsq, row_absmax = torch.empty(3, n_tokens, **wide).unbind()
-    nonfinite = torch.zeros(n_channels, dtype=torch.int64, device=states.device)
-    for start in range(0, n_tokens, CHUNK):
-        rows = slice(start, start + CHUNK)
-        chunk = states[rows].float()
-        absmax = chunk.abs().amax(1)
-        if not bool(torch.isfinite(absmax).all()):
-            nonfinite += (~torch.isfinite(chunk)).sum(0)
-            # One cell for every NaN: it must not fall into that of Inf, and whether conversion
-            # keeps its sign depends on where in memory it lies.
-            chunk = torch.where(torch.isnan(chunk), torch.nan, chunk)
-        cells += count_cells(chunk)
-        row_absmax[rows] = absmax
-        chunk = chunk.double()
-        row_sum[rows] = chunk.sum(1)
-        row_sumsq[rows] = torch.linalg.vecdot(chunk, chunk)
-    finite = torch.isfinite(row_absmax)
-    kept = states if bool(finite.all()) else states[finite]
-    mean, m2, m3, m4, minimum, maximum = _moments(kept)
-    if len(kept) < n_tokens:
-        others = states[~finite].double()
-        known = torch.isfinite(others)
-        minimum = torch.minimum(minimum, torch.where(known, others, torch.inf).amin(0))
-        maximum = torch.maximum(maximum, torch.where(known, others, -torch.inf).amax(0))
-    largest = torch.maximum(-minimum, maximum)
-    return Scan(
-        cells=cells,
-        finite=finite,
+    made = Scan(
+        cells=torch.zeros(strata, CELLS, **whole),
+        finite=torch.empty(n_tokens, dtype=torch.bool, device=states.device),
         mean=mean,
         m2=m2,
         m3=m3,
         m4=m4,
-        minimum=minimum,
-        maximum=maximum,
-        over=_count_over(kept, threshold, largest),
-        over_rms=_count_over_rms(kept, factor, largest, row_sumsq[finite]),
+        minimum=torch.full((strata, n_channels), torch.inf, **wide),
+        maximum=torch.full((strata, n_channels), -torch.inf, **wide),
+        over=over,
+        over_rms=over_rms,
         nonfinite=nonfinite,
         row_sum=row_sum,
         row_sumsq=row_sumsq,
         row_absmax=row_absmax,
     )
+    for k, (start, stop) in enumerate(pairwise(bounds)):
+        if start < stop:
+            tokens = slice(start, stop)
+            part = _part(made, k, tokens)
+            _read(states[tokens], part)
+            _reduce(states[tokens], part, threshold, factor)
+    return made
 
 
-def _moments(states: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    n_tokens, n_channels = states.shape
-    wide: _Wide = {"dtype": torch.float64, "device": states.device}
-    sums = torch.zeros(4, n_channels, **wide)
-    if not n_tokens:
-        infinity = torch.full((n_channels,), torch.inf, **wide)
-        return (*sums.unbind(), infinity, -infinity)
-    mean, m2, m3, m4 = sums.unbind()
+def _part(made: Scan, k: int, tokens: slice) -> Scan:
+    """Return views of what a scan holds of one stratum, and of its tokens."""
+    by_token = {"finite", "row_sum", "row_sumsq", "row_absmax"}
+    return Scan(
+        **{f.name: getattr(made, f.name)[tokens if f.name in by_token else k] for f in fields(made)}
+    )
+
+
+def _read(states: torch.Tensor, part: Scan) -> None:
+    """Count cells and what is not finite, and reduce each token."""
+    for start in range(0, len(states), CHUNK):
+        rows = slice(start, start + CHUNK)
+        chunk = states[rows].float()
+        absmax = chunk.abs().amax(1)
+        if not bool(torch.isfinite(absmax).all()):
+            part.nonfinite.add_((~torch.isfinite(chunk)).sum(0))
+            # One cell for every NaN: it must not fall into that of Inf, and whether conversion
+            # keeps its sign depends on where in memory it lies.
+            chunk = torch.where(torch.isnan(chunk), torch.nan, chunk)
+        part.cells.add_(count_cells(chunk))
+        part.row_absmax[rows] = absmax
+        chunk = chunk.double()
+        part.row_sum[rows] = chunk.sum(1)
+        part.row_sumsq[rows] = torch.linalg.vecdot(chunk, chunk)
+    part.finite.copy_(torch.isfinite(part.row_absmax))
+
+
+def _reduce(states: torch.Tensor, part: Scan, threshold: float, factor: float) -> None:
+    """Reduce the channels over the finite tokens."""
+    kept = states if bool(part.finite.all()) else states[part.finite]
+    if len(kept):
+        part.minimum.copy_(kept.amin(0))
+        part.maximum.copy_(kept.amax(0))
+        _add_moments(kept, part.mean, part.m2, part.m3, part.m4)
+    if len(kept) < len(states):
+        others = states[~part.finite].double()
+        known = torch.isfinite(others)
+        low, high = torch.where(known, others, torch.inf), torch.where(known, others, -torch.inf)
+        part.minimum.copy_(torch.minimum(part.minimum, low.amin(0)))
+        part.maximum.copy_(torch.maximum(part.maximum, high.amax(0)))
+    farthest = torch.maximum(-part.minimum, part.maximum)
+    part.over.copy_(_count_over(kept, threshold, farthest))
+    part.over_rms.copy_(_count_over_rms(kept, factor, farthest, part.row_sumsq[part.finite]))
+
+
+def _add_moments(
+    states: torch.Tensor,
+    mean: torch.Tensor,
+    m2: torch.Tensor,
+    m3: torch.Tensor,
+    m4: torch.Tensor,
+) -> None:
+    """Add mean and centred power sums of some finite tokens to zeros."""
     for chunk in states.split(CHUNK):  # type: ignore[no-untyped-call]
         mean += chunk.double().sum(0)
-    mean /= n_tokens
+    mean /= len(states)
     for chunk in states.split(CHUNK):  # type: ignore[no-untyped-call]
         d = chunk.double().sub_(mean)
         d2 = d * d
         m2 += d2.sum(0)
         m3 += d.mul_(d2).sum(0)
         m4 += d2.mul_(d2).sum(0)
-    return mean, m2, m3, m4, states.amin(0).double(), states.amax(0).double()
 
 
 def _count_over(states: torch.Tensor, threshold: float, largest: torch.Tensor) -> torch.Tensor:
@@ -190,6 +223,35 @@ def _count_over_rms(
     return over
 
 
+def largest(
+    states: torch.Tensor, channels: torch.Tensor, floor: torch.Tensor, most: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Find the largest finite magnitudes of some channels.
+
+    Parameters
+    ----------
+    states : Tensor[token, channel] of float32, bfloat16 or float16
+    channels : Tensor[some] of int64
+        Where to look.
+    floor : Tensor[some] of float32
+        A magnitude below that of its channel is not wanted.
+    most : int
+        No more of a channel, unless several are equal to the last.
+
+    Returns
+    -------
+    token, column : Tensor[found] of int64
+        Where they are, by token; `column` is an index into `channels`.
+    magnitude : Tensor[found] of float32
+    """
+    sizes = states[:, channels].float().abs()
+    # What is not finite is below any floor.
+    sizes = torch.where(torch.isfinite(sizes), sizes, -torch.inf)
+    last = sizes.T.contiguous().topk(min(most, len(sizes))).values[:, -1]
+    token, column = torch.nonzero(sizes >= torch.maximum(floor, last), as_tuple=True)
+    return token, column, sizes[token, column]
+
+
 def comoment(states: Sequence[torch.Tensor], means: torch.Tensor) -> torch.Tensor:
     """Sum the products of centred values of every pair of sites, channel by channel.
 
@@ -206,7 +268,7 @@ def comoment(states: Sequence[torch.Tensor], means: torch.Tensor) -> torch.Tenso
         Σ_t (x_a − mean_a)(x_b − mean_b).
     """
     n_tokens, n_channels = states[0].shape
-    wide: _Wide = {"dtype": torch.float64, "device": states[0].device}
+    wide: _Kind = {"dtype": torch.float64, "device": states[0].device}
     total = torch.zeros(n_channels, len(states), len(states), **wide)
     # Channel first, so that every channel is one small matrix product over the tokens.
     buffer = torch.empty(n_channels, len(states), min(CHUNK, n_tokens), **wide)
@@ -240,17 +302,22 @@ def comoment_parts(
     """
     n_tokens, n_channels = states[0].shape
     n_sites = len(states)
-    wide: _Wide = {"dtype": torch.float64, "device": states[0].device}
+    wide: _Kind = {"dtype": torch.float64, "device": states[0].device}
     total = torch.zeros(n_sites, n_sites, **wide)
     own, following = torch.zeros(2, n_sites, n_channels, **wide).unbind()
     pairs = torch.zeros(len(loud), n_sites, n_sites, **wide)
+    # The one large array: beside it only one site at a time is multiplied.
+    buffer = torch.empty(n_sites, min(CHUNK, n_tokens), n_channels, **wide)
     for start in range(0, n_tokens, CHUNK):
-        chunks = [x[start : start + CHUNK] for x in states]
-        d = torch.stack([x.double().sub_(m) for x, m in zip(chunks, means, strict=True)])
+        d = buffer[:, : min(CHUNK, n_tokens - start)]
+        for i, x in enumerate(states):
+            torch.sub(x[start : start + CHUNK], means[i], out=d[i])
         flat = d.flatten(1)
         total += flat @ flat.T
-        own += (d * d).sum(1)
-        following[:-1] += (d[:-1] * d[1:]).sum(1)
+        for i in range(n_sites):
+            own[i] += (d[i] * d[i]).sum(0)
+        for i in range(n_sites - 1):
+            following[i] += (d[i] * d[i + 1]).sum(0)
         part = d[..., loud].permute(2, 0, 1)
         pairs += part @ part.transpose(1, 2)
     return {"sum": total, "self": own, "next": following, "loud": pairs.permute(1, 2, 0)}

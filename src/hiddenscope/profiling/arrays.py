@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from hiddenscope import arguments
+from hiddenscope import arguments, kernels
 from hiddenscope.corpus import check_tokenizer, special_ids
 from hiddenscope.errors import InputError
 from hiddenscope.models import RESIDUAL
@@ -90,7 +90,7 @@ def from_states(
         document=np.broadcast_to(np.arange(rows)[:, None], known.shape),
         window=np.zeros(rows, np.int64),
         digest=np.arange(rows, dtype=np.uint64),
-    ).stratified(special, causal=causal)
+    ).stratified(PLAIN, special, causal=causal)
     if real.sum() < 2:
         msg = f"at least two tokens are needed, got {int(real.sum())}"
         raise InputError(msg)
@@ -112,6 +112,7 @@ def from_states(
     dtypes = {s: str(x.dtype).removeprefix("torch.") for s, x in tensors.items()}
     manifest = {
         "thresholds": chosen.thresholds,
+        "kernel": kernels.NAME,
         "streams": {RESIDUAL: {"of": RESIDUAL, "tokens": counts, "state_dtype": dtypes}},
         "model": {
             "name": name,

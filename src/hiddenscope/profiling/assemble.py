@@ -65,8 +65,10 @@ def assemble(
     for name, state in states.items():
         for group, dataset in _labelled(state, hf.get(name, {}), decode).items():
             trees[f"/{name}/{group}"] = dataset
+    strata = next(iter(states.values())).layout.strata
     manifest = {
         **manifest,
+        "strata": {"left_out_of_rest": sorted(strata.left_out)},
         "sites": {name: list(s.layout.sites) for name, s in states.items()},
         "thresholds": analysis.THRESHOLDS | manifest.get("thresholds", {}),
         "versions": {"hiddenscope": __version__}
@@ -96,7 +98,7 @@ def _labelled(state: StreamState, hf: Mapping[str, int], decode: Any) -> dict[st
     shared = {
         "site": np.array(sites),
         "hf_index": np.array([hf.get(s, -1) for s in sites], np.int64),
-        "stratum": np.array(state.layout.strata),
+        "stratum": np.array(state.layout.strata.names),
     }
     return {
         name: label(name, arrays, state.layout, shared)

@@ -16,12 +16,11 @@ from hiddenscope.strata import GENERATED, PADDING, PROMPT, REGULAR
 from hiddenscope.tokens import NO_TOKEN, Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import torch
     from numpy.typing import NDArray
 
     from hiddenscope.models import Stream
+    from hiddenscope.strata import Strata
 
 
 class CallReader:
@@ -30,15 +29,15 @@ class CallReader:
     Parameters
     ----------
     stream : Stream
-    strata : sequence of str
+    strata : Strata
     special : frozenset of int
     bos : int or None
     """
 
     def __init__(
-        self, stream: Stream, strata: Sequence[str], special: frozenset[int], bos: int | None
+        self, stream: Stream, strata: Strata, special: frozenset[int], bos: int | None
     ) -> None:
-        self.stream, self.strata, self.special, self.bos = stream, tuple(strata), special, bos
+        self.stream, self.strata, self.special, self.bos = stream, strata, special, bos
         self.rotary = find_rotary(stream.owner)
         self._signature = inspect.signature(stream.owner.forward)
         # RecurrentGemma keeps what it has read in its own modules.
@@ -59,7 +58,7 @@ class CallReader:
 
     def stratified(self, tokens: Tokens) -> Tokens:
         """Put the first and the special tokens into their strata, as the stream has them."""
-        return tokens.stratified(self.special, causal=self.stream.causal)
+        return tokens.stratified(self.strata, self.special, causal=self.stream.causal)
 
     def read(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], rows: int

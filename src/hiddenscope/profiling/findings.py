@@ -50,7 +50,7 @@ def check_stream(
 def _check_counts(stream: xr.DataTree, tokens: Mapping[str, int], where: str) -> Check:
     counts = np.asarray(analysis.group(stream, "grid")["count"].values).sum(-1)
     channels = analysis.group(stream, "moments").sizes["channel"]
-    expected = np.array([tokens[s] for s in analysis.strata_names(stream)]) * channels
+    expected = np.array([tokens[s] for s in analysis.strata_of(stream)]) * channels
     passed = bool((counts == expected).all())
     detail = f"every site's grid counts sum to tokens × {channels} channels{where}"
     return Check("counts", passed, detail if passed else f"does not hold: {detail}")

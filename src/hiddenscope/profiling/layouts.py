@@ -12,10 +12,11 @@ from hiddenscope import arguments
 from hiddenscope.analysis import THRESHOLDS
 from hiddenscope.errors import InputError
 from hiddenscope.stats import COMPACT_BYTES, Layout
-from hiddenscope.strata import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from hiddenscope.strata import Strata
 
 MIB = 1 << 20
 DEFAULT_SAMPLE_MIB = 8.0
@@ -31,7 +32,7 @@ class Options:
 
     Attributes
     ----------
-    strata : tuple of str
+    strata : Strata
     sample_mib : float
         Budget of the sample of whole hidden states.
     outlier, outlier_rms : float
@@ -47,7 +48,7 @@ class Options:
         A number makes no sense, or is none.
     """
 
-    strata: tuple[str, ...] = PLAIN
+    strata: Strata
     sample_mib: float = DEFAULT_SAMPLE_MIB
     outlier: float = THRESHOLDS["outlier"]
     outlier_rms: float = THRESHOLDS["outlier_rms"]
@@ -76,7 +77,7 @@ class Options:
         return {key: float(getattr(self, key)) for key in _THRESHOLDS}
 
 
-def make_options(strata: tuple[str, ...], given: Mapping[str, Any]) -> Options:
+def make_options(strata: Strata, given: Mapping[str, Any]) -> Options:
     """Make options of what a user passed on to some function as keywords.
 
     Raises

@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
+from hiddenscope import kernels
 from hiddenscope.capture import Watch
 from hiddenscope.corpus import adds_bos, special_ids
 from hiddenscope.errors import InputError
@@ -60,13 +61,13 @@ class Recorder:
     def __init__(
         self,
         loaded: LoadedModel,
+        options: Options,
         *,
         sites: str | Iterable[str] = "trunk",
-        options: Options | None = None,
         outer: PreTrainedModel | None = None,
     ) -> None:
         self.loaded = loaded
-        self.options = options or Options()
+        self.options = options
         structure = find_structure(loaded.model)
         special = special_ids(loaded.tokenizer) if loaded.tokenizer else frozenset[int]()
         chosen = choose_sites(sites, structure)
@@ -220,7 +221,7 @@ class Recorder:
             "corpus": {**corpus, "tokens": main.tokens, "padding": main.padding},
             "streams": describe_streams(structure, state),
             "thresholds": self.options.thresholds,
-            "kernel": "reference",
+            "kernel": kernels.NAME,
             "wall_time_s": round(time.perf_counter() - self._start, 3),
             **run,
         }

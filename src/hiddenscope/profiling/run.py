@@ -157,7 +157,7 @@ def profile(
         raise InputError(msg)
     length = _window(loaded, window)
     windower = corpus.Windower(loaded.tokenizer, length, bos=bos, pack=pack, chat=chat)
-    recorder = Recorder(loaded, sites=sites, options=chosen)
+    recorder = Recorder(loaded, chosen, sites=sites)
     loop = Loop(recorder, windower, batch_tokens, max_tokens, progress)
     documents = corpus.documents(origins, texts, column=column, split=split, chat=chat)
     total = corpus.size(origins, texts, chat=chat)

@@ -16,7 +16,7 @@ from hiddenscope.profiling.layouts import make_layout
 from hiddenscope.profiling.state import Pass
 from hiddenscope.sites import Site
 from hiddenscope.stats import find_massive, gather
-from hiddenscope.strata import LEFT_OUT_OF_REST, MASSIVE
+from hiddenscope.strata import MASSIVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hiddenscope.models import Stream
     from hiddenscope.profiling.counts import Counts
     from hiddenscope.profiling.layouts import Options
+    from hiddenscope.strata import Strata
     from hiddenscope.tokens import Tokens
 
 
@@ -171,7 +172,7 @@ def set_apart(
     tokens: Tokens,
     held: dict[str, torch.Tensor],
     massive: torch.Tensor | None,
-    strata: Sequence[str],
+    strata: Strata,
 ) -> tuple[Tokens, dict[str, torch.Tensor]]:
     """Move tokens with a massive activation into the stratum of their own.
 
@@ -179,10 +180,11 @@ def set_apart(
     ----------
     tokens : Tokens
     held : dict of str to Tensor[token, channel]
+        Emptied where tokens move, so that only one site at a time is there twice.
     massive : Tensor[token] of bool, optional
         In the order of `tokens`, as the states are.
-    strata : sequence of str
-        First, special and template tokens stay what they are.
+    strata : Strata
+        Tokens that ``rest`` leaves out stay what they are.
 
     Returns
     -------
@@ -190,7 +192,7 @@ def set_apart(
     """
     if massive is None or not bool(massive.any()):
         return tokens, held
-    keep = [strata.index(s) for s in LEFT_OUT_OF_REST if s in strata]
+    keep = [strata.index(s) for s in strata.left_out if s in strata]
     moved = replace(tokens, strata=tokens.strata.copy())
     flat = moved.strata.reshape(-1)
     found = tokens.order[massive.cpu().numpy()]
@@ -199,4 +201,4 @@ def set_apart(
     place = np.empty(flat.size, np.int64)
     place[tokens.order] = np.arange(len(tokens.order))
     index = torch.from_numpy(place[moved.order])
-    return moved, {site: x[index.to(x.device)] for site, x in held.items()}
+    return moved, {site: (x := held.pop(site))[index.to(x.device)] for site in list(held)}

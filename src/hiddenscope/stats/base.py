@@ -139,14 +139,9 @@ class CountAccumulator(Accumulator):
         counts.reshape(-1)[self.arrays["cell"]] = self.arrays["count"]
         return counts
 
-    def _count(self, rows: Iterable[tuple[tuple[int, ...], NDArray[np.int64]]]) -> None:
-        """Add rows of counts, each with the place of its row in `shape`."""
-        parts = [self.arrays]
-        for place, counts in rows:
-            filled = np.flatnonzero(counts)
-            start = np.ravel_multi_index((*place, 0), self.shape)
-            parts.append({"cell": start + filled, "count": counts[filled]})
-        self.arrays = _add_up(parts)
+    def _count(self, parts: Iterable[State]) -> None:
+        """Add counts, in arrays as those of the state."""
+        self.arrays = _add_up([self.arrays, *parts])
 
 
 def _add_up(parts: Sequence[State]) -> State:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,6 @@ import torch
 
 from hiddenscope import kernels
 from hiddenscope.errors import HiddenscopeWarning
-from hiddenscope.strata import PLAIN
 from hiddenscope.tokens import NO_TOKEN
 
 if TYPE_CHECKING:
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from hiddenscope.strata import Strata
     from hiddenscope.tokens import Tokens
+
+    Scanned = dict[str, NDArray[Any]]
+    """The arrays of a `kernels.Scan`, but of the cells only the filled ones: ``cell``, an index
+    into ``[stratum, cell]``, and ``count``."""
 
 CONTEXT = 8
 """Tokens kept on either side of an extreme value, to be shown with it."""
@@ -40,7 +45,7 @@ class Layout:
     sites : tuple of str
     channels : int
         The width of the stream.
-    strata : tuple of str
+    strata : Strata
     trunk : tuple of str
         Those of the sites whose co-moments are kept.
     outlier, outlier_rms : float
@@ -55,7 +60,7 @@ class Layout:
 
     sites: tuple[str, ...]
     channels: int
-    strata: tuple[str, ...] = PLAIN
+    strata: Strata
     trunk: tuple[str, ...] = ()
     outlier: float = OUTLIER
     outlier_rms: float = OUTLIER_RMS
@@ -86,39 +91,6 @@ def _to_float32(states: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Numbers of one stratum's tokens at every site of a batch.
-
-    Attributes
-    ----------
-    start, stop : int
-        The stratum's tokens in the batch's order.
-    scans : list of kernels.Scan
-        One for each site, in the layout's order.
-    """
-
-    start: int
-    stop: int
-    scans: list[kernels.Scan]
-
-    def stack(self, name: str) -> NDArray[Any]:
-        """Stack one field of the scans over the sites, as NumPy: ``[site, …]``."""
-        stacked: NDArray[Any] = torch.stack([getattr(s, name) for s in self.scans]).cpu().numpy()
-        return stacked
-
-    @cached_property
-    def finite(self) -> NDArray[np.bool_]:
-        """Whether each token is finite at each site, ``[site, token]``."""
-        return self.stack("finite").astype(np.bool_, copy=False)
-
-    @cached_property
-    def finite_everywhere(self) -> NDArray[np.bool_]:
-        """Whether each token is finite at every site of the layout, ``[token]``."""
-        result: NDArray[np.bool_] = np.all(self.finite, axis=0)
-        return result
-
-
-@dataclass(frozen=True)
 class Batch:
     """The states of one forward pass, and where its tokens stand.
 
@@ -133,27 +105,49 @@ class Batch:
     layout: Layout
     tokens: Tokens
     states: Mapping[str, torch.Tensor]
-    _rows: dict[int, Rows | None] = field(default_factory=dict, repr=False)
 
     @cached_property
-    def bounds(self) -> NDArray[np.int64]:
+    def bounds(self) -> list[int]:
         """Where each stratum starts in the tokens' order, and the number of tokens."""
         counts = self.tokens.count(len(self.layout.strata))
-        return np.concatenate([[0], np.cumsum(counts)])
+        return [0, *np.cumsum(counts).tolist()]
 
-    def rows(self, stratum: int) -> Rows | None:
-        """Scan the tokens of one stratum at every site, once; None where there are none."""
-        if stratum not in self._rows:
-            start, stop = (int(b) for b in self.bounds[stratum : stratum + 2])
-            self._rows[stratum] = self._scan(start, stop) if stop > start else None
-        return self._rows[stratum]
+    @cached_property
+    def strata(self) -> list[tuple[int, slice]]:
+        """The strata that hold tokens, each with its tokens' place in the batch's order."""
+        return [
+            (k, slice(start, stop))
+            for k, (start, stop) in enumerate(pairwise(self.bounds))
+            if start < stop
+        ]
 
-    def _scan(self, start: int, stop: int) -> Rows:
+    @cached_property
+    def scans(self) -> list[Scanned]:
+        """Every site's states read once and reduced, in the layout's order."""
+        made: dict[int, Scanned] = {}
         # What two sites share (a block reads what the one before wrote) is read once.
-        states = {id(x): x for x in self.states.values()}
-        limits = self.layout.outlier, self.layout.outlier_rms
-        scans = {key: kernels.scan(x[start:stop], *limits) for key, x in states.items()}
-        return Rows(start, stop, [scans[id(self.states[site])] for site in self.layout.sites])
+        for states in self.states.values():
+            if id(states) not in made:
+                made[id(states)] = self._scan(states)
+        return [made[id(self.states[site])] for site in self.layout.sites]
+
+    def _scan(self, states: torch.Tensor) -> Scanned:
+        layout = self.layout
+        scan = kernels.scan(states, self.bounds, layout.outlier, layout.outlier_rms)
+        arrays = {f.name: getattr(scan, f.name).cpu().numpy() for f in fields(scan)}
+        # Of 65,536 cells a site fills few.
+        counts = arrays.pop("cells").reshape(-1)
+        filled = np.flatnonzero(counts)
+        return arrays | {"cell": filled, "count": counts[filled]}
+
+    def stack(self, name: str) -> NDArray[Any]:
+        """Stack one array of the scans over the sites."""
+        return np.stack([scan[name] for scan in self.scans])
+
+    @cached_property
+    def finite(self) -> NDArray[np.bool_]:
+        """Whether each token is finite at each site, ``[site, token]``."""
+        return self.stack("finite")
 
     @cached_property
     def labels(self) -> dict[str, NDArray[np.int64] | NDArray[np.uint64]]:

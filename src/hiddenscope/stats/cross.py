@@ -65,21 +65,20 @@ class Cross(Accumulator):
             return
         at = [self.layout.sites.index(site) for site in sites]
         part = self.empty()
-        for k in range(len(self.layout.strata)):
-            if not (rows := batch.rows(k)):
-                continue
-            keep: NDArray[np.bool_] = np.all(rows.finite[at], axis=0)
+        everywhere: NDArray[np.bool_] = np.all(batch.finite[at], axis=0)
+        for k, tokens in batch.strata:
+            keep = everywhere[tokens]
             part["count"][k] = n = int(keep.sum())
             if not n:
                 continue
-            states = [batch.states[s][rows.start : rows.stop] for s in sites]
-            if n < len(keep):
+            states = [batch.states[s][tokens] for s in sites]
+            if n == len(keep):
+                mean = np.stack([batch.scans[i]["mean"][k] for i in at])
+                means = torch.from_numpy(mean).to(states[0].device)
+            else:
                 mask = torch.from_numpy(keep).to(states[0].device)
                 states = [x[mask] for x in states]
-            whole = n == len(keep)
-            means = torch.stack(
-                [rows.scans[i].mean for i in at] if whole else [x.double().mean(0) for x in states]
-            )
+                means = torch.stack([x.double().mean(0) for x in states])
             part["mean"][k] = means.cpu().numpy()
             for key, value in self._products(states, means).items():
                 part[key][k] = value.cpu().numpy()
@@ -138,13 +137,12 @@ def loudest(layout: Layout, batch: Batch) -> tuple[int, ...]:
     """
     share, finite = np.zeros(layout.channels), False
     at = [layout.sites.index(site) for site in layout.trunk]
-    for k in range(len(layout.strata)):
-        if rows := batch.rows(k):
-            n = rows.finite[at].sum(1)[:, None]
-            mean, m2 = rows.stack("mean")[at], rows.stack("m2")[at]
-            squares = m2 + n * (mean - mean.mean(1, keepdims=True)) ** 2
-            share += (squares / np.maximum(squares.sum(1, keepdims=True), 1e-300)).sum(0)
-            finite |= bool(n.any())
+    for k, tokens in batch.strata:
+        n = batch.finite[at, tokens].sum(1)[:, None]
+        mean, m2 = batch.stack("mean")[at, k], batch.stack("m2")[at, k]
+        squares = m2 + n * (mean - mean.mean(1, keepdims=True)) ** 2
+        share += (squares / np.maximum(squares.sum(1, keepdims=True), 1e-300)).sum(0)
+        finite |= bool(n.any())
     if not finite:
         return ()
     ranked = np.argsort(-share, kind="stable")[: min(LOUD, layout.channels)]

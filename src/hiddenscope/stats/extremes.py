@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import torch
 
+from hiddenscope import kernels
 from hiddenscope.stats.base import Accumulator
 from hiddenscope.stats.batch import CONTEXT
 from hiddenscope.tokens import NO_TOKEN
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hiddenscope.stats.base import Decode, State
-    from hiddenscope.stats.batch import Batch, Rows
+    from hiddenscope.stats.batch import Batch
 
 RANKS = 64
 PER_CHANNEL = 8
@@ -46,19 +47,16 @@ class Extremes(Accumulator):
 
     def update(self, batch: Batch) -> None:
         """Take in the values of a batch that reach into the ranks."""
-        for k in range(len(self.layout.strata)):
-            if rows := batch.rows(k):
-                for site, name in enumerate(self.layout.sites):
-                    states = batch.states[name][rows.start : rows.stop]
-                    self._update_one(site, k, states, rows, batch)
+        for site in range(len(self.layout.sites)):
+            for k, tokens in batch.strata:
+                self._update_one(site, k, tokens, batch)
 
-    def _update_one(
-        self, site: int, k: int, states: torch.Tensor, rows: Rows, batch: Batch
-    ) -> None:
+    def _update_one(self, site: int, k: int, tokens: slice, batch: Batch) -> None:
         held = {key: array[site, k] for key, array in self.arrays.items()}
         held = {key: array[held["channel"] >= 0] for key, array in held.items()}
-        scan = rows.scans[site]
-        largest = np.maximum(-scan.minimum.cpu().numpy(), scan.maximum.cpu().numpy())
+        scan = batch.scans[site]
+        states = batch.states[self.layout.sites[site]][tokens]
+        largest = np.maximum(-scan["minimum"][k], scan["maximum"][k])
         floor = self._floor(held)
         if self.layout.channels >= RANKS:
             # As many channels reach this: whatever stays below cannot be ranked.
@@ -67,15 +65,21 @@ class Extremes(Accumulator):
         channels = np.flatnonzero(largest >= floor)
         if not len(channels):
             return
-        read = _magnitudes(states[:, torch.from_numpy(channels).to(states.device)])
-        own = read.T.contiguous().topk(min(PER_CHANNEL, len(read))).values[:, -1]
-        magnitude = read.cpu().numpy()
-        floor = np.maximum(floor[channels], own.cpu().numpy())
-        # What is not finite is −∞ here and below any floor.
-        token, column = np.nonzero(magnitude >= floor)
-        label: State = {key: values[rows.start + token] for key, values in batch.labels.items()}
+        # Magnitudes of float32 states, so nothing is rounded.
+        floors = floor[channels].astype(np.float32)
+        to = states.device
+        token, column, magnitude = (
+            found.cpu().numpy()
+            for found in kernels.largest(
+                states,
+                torch.from_numpy(channels).to(to),
+                torch.from_numpy(floors).to(to),
+                PER_CHANNEL,
+            )
+        )
+        label: State = {key: values[tokens][token] for key, values in batch.labels.items()}
         found: State = {
-            "value": magnitude[token, column],
+            "value": magnitude,
             "channel": channels[column],
             "token": token,
             **{key: label[key] for key in _INTEGERS if key != "channel"},
@@ -83,13 +87,13 @@ class Extremes(Accumulator):
         best = _largest(found)
         found = {key: values[best] for key, values in found.items()}
         token = found.pop("token")
-        vectors = states[token].float().cpu().numpy()
+        vectors = states[torch.from_numpy(token).to(to)].float().cpu().numpy()
         found["value"] = vectors[np.arange(len(token)), found["channel"]]
         sizes = np.where(np.isfinite(vectors), np.abs(vectors), np.nan).astype(np.float64)
         # The plain median is several times as fast.
         median = np.nanmedian if np.isnan(sizes).any() else np.median
         found["median"] = median(sizes, axis=1)
-        found["context"] = batch.context(rows.start + token)
+        found["context"] = batch.context(tokens.start + token)
         self._store(self.arrays, site, k, [held, found])
 
     def _floor(self, held: State) -> NDArray[np.float64]:
@@ -143,12 +147,6 @@ def _spelled(ids: NDArray[np.int64], decode: Decode) -> NDArray[np.object_]:
     for place in zip(*np.nonzero(known.any(-1)), strict=True):
         texts[place] = decode(ids[place][known[place]].tolist())
     return texts
-
-
-def _magnitudes(states: torch.Tensor) -> torch.Tensor:
-    """Return magnitudes in float32, −∞ for what is not finite."""
-    sizes = states.float().abs()
-    return torch.where(torch.isfinite(sizes), sizes, -torch.inf)
 
 
 def _largest(found: State) -> NDArray[np.int64]:

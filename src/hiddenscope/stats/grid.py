@@ -24,11 +24,10 @@ class Grid(CountAccumulator):
 
     def update(self, batch: Batch) -> None:
         """Count the values of a batch."""
+        strata = len(self.layout.strata)
         self._count(
-            ((site, k), scan.cells.cpu().numpy())
-            for k in range(len(self.layout.strata))
-            if (rows := batch.rows(k))
-            for site, scan in enumerate(rows.scans)
+            {"cell": site * strata * CELLS + scan["cell"], "count": scan["count"]}
+            for site, scan in enumerate(batch.scans)
         )
 
     def tables(self, decode: Decode) -> State:

@@ -48,16 +48,14 @@ class Moments(Accumulator):
     def update(self, batch: Batch) -> None:
         """Merge the moments of a batch."""
         part = self.empty()
-        for k in range(len(self.layout.strata)):
-            if rows := batch.rows(k):
-                part["count"][:, k] = rows.finite.sum(1)
-                for key in ("mean", "m2", "m3", "m4", "over", "over_rms", "nonfinite"):
-                    part[key][:, k] = rows.stack(key)
-                part["min"][:, k] = rows.stack("minimum")
-                part["max"][:, k] = rows.stack("maximum")
-                document = batch.labels["document"][rows.start : rows.stop].astype(np.int64)
-                where = np.where(rows.finite, NOWHERE, document)
-                part["nonfinite_document"][:, k] = where.min(1)
+        for key in ("mean", "m2", "m3", "m4", "over", "over_rms", "nonfinite"):
+            part[key] = batch.stack(key)
+        part["min"], part["max"] = batch.stack("minimum"), batch.stack("maximum")
+        document = batch.labels["document"].astype(np.int64)
+        where = np.where(batch.finite, NOWHERE, document)
+        for k, tokens in batch.strata:
+            part["count"][:, k] = batch.finite[:, tokens].sum(1)
+            part["nonfinite_document"][:, k] = where[:, tokens].min(1)
         self.arrays = _join(self.arrays, part)
 
     def _merge(self, other: Self) -> Self:

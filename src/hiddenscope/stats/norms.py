@@ -33,15 +33,17 @@ class Norms(CountAccumulator):
 
     def update(self, batch: Batch) -> None:
         """Count the norms of the batch's finite tokens."""
-        self._count(self._rows(batch))
+        self._count(self._parts(batch))
 
-    def _rows(self, batch: Batch) -> Iterator[tuple[tuple[int, int, int], NDArray[np.int64]]]:
-        for k in range(len(self.layout.strata)):
-            if rows := batch.rows(k):
-                norms = (np.sqrt(rows.stack("row_sumsq")), rows.stack("row_absmax"))
-                for i, values in enumerate(norms):
-                    for site, finite in enumerate(rows.finite):
-                        yield (i, site, k), _by_magnitude(values[site, finite])
+    def _parts(self, batch: Batch) -> Iterator[State]:
+        for site, scan in enumerate(batch.scans):
+            norms = (np.sqrt(scan["row_sumsq"]), scan["row_absmax"])
+            for i, values in enumerate(norms):
+                for k, tokens in batch.strata:
+                    counts = _by_magnitude(values[tokens][scan["finite"][tokens]])
+                    filled = np.flatnonzero(counts)
+                    start = np.ravel_multi_index((i, site, k, 0), self.shape)
+                    yield {"cell": start + filled, "count": counts[filled]}
 
     def tables(self, decode: Decode) -> State:
         """Return the counts ``[site, stratum, magnitude]``."""

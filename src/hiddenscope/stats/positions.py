@@ -53,15 +53,15 @@ class Positions(Accumulator):
         part = self.empty()
         channels = self.layout.channels
         position = batch.labels["position"]
-        for k in range(len(self.layout.strata)):
-            if not (rows := batch.rows(k)):
-                continue
-            keep = rows.finite_everywhere
-            bucket = STARTS.searchsorted(position[rows.start : rows.stop][keep], "right") - 1
+        everywhere = np.all(batch.finite, axis=0)
+        for k, tokens in batch.strata:
+            keep = everywhere[tokens]
+            bucket = STARTS.searchsorted(position[tokens][keep], "right") - 1
             count = np.bincount(bucket, minlength=len(STARTS))
             part["count"][k] = count
             sums, squares, absmax = (
-                rows.stack(key)[:, keep] for key in ("row_sum", "row_sumsq", "row_absmax")
+                batch.stack(key)[:, tokens][:, keep]
+                for key in ("row_sum", "row_sumsq", "row_absmax")
             )
             for site in range(len(self.layout.sites)):
                 # Each token has a mean and a sum of squares about it; what the means add

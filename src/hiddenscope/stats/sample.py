@@ -118,7 +118,7 @@ class Sample(Accumulator):
             "state": np.ascontiguousarray(a["state"][order].transpose(1, 0, 2)),
             **{key: a[key][order] for key in _LABELS},
             "piece": np.array(pieces, dtype=object),
-            "stratum": np.array(self.layout.strata, dtype=object)[a["stratum"][order]],
+            "stratum": np.array(self.layout.strata.names, dtype=object)[a["stratum"][order]],
             "passage": passage[order],
         }
 
