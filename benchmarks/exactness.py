@@ -55,6 +55,7 @@ def direct(
     strata : ndarray[token]
     """
     structure = find_structure(loaded.model)["residual"]
+    last_block = loaded.model.get_submodule(structure.blocks[-1].path)
     windower = corpus.Windower(loaded.tokenizer, window)
     special = corpus.special_ids(loaded.tokenizer)
     documents = corpus.documents([source])
@@ -66,7 +67,7 @@ def direct(
         left = None if left is None else left - sum(w.length for w in windows)
         for batch in corpus.batches(windows, batch_tokens):
             last: list[torch.Tensor] = []
-            handle = structure.blocks[-1].module.register_forward_hook(
+            handle = last_block.register_forward_hook(
                 lambda _, __, out, last=last: last.append(out[0] if isinstance(out, tuple) else out)
             )
             with torch.no_grad():

@@ -19,7 +19,8 @@ from conftest import TEXT
 from tokenizers.processors import TemplateProcessing
 
 import hiddenscope as hs
-from hiddenscope.capture import Check, Watch, checks, verify
+from hiddenscope.capture import Check, Watch, verify
+from hiddenscope.capture.watch import _residue
 from hiddenscope.errors import HiddenscopeWarning
 from hiddenscope.models import Step, Stream, Structure, Tap, find_structure, load
 from hiddenscope.models.anatomy import Anatomy
@@ -111,27 +112,29 @@ class Toy(torch.nn.Module):
         return result
 
 
+def tap(path: str, **known: Any) -> Tap:
+    return Tap(**{"path": path, "side": "output", "width": WIDTH} | known)
+
+
 def stream_of(toy: Toy, **changed: Any) -> Stream:
     width = WIDTH
-    norm = None if toy.norm is None else Tap(toy.norm, "norm", "output")
+    norm = None if toy.norm is None else tap("norm")
     anatomies = tuple(
         Anatomy(
-            {"attn_out": Tap(block.attn, f"blocks.{i}.attn", "output")},
-            {"attn_out": width},
+            {"attn_out": tap(f"blocks.{i}.attn")},
             (Step(("resid_pre", "attn_out"), "resid_post"),),
             {},
         )
-        for i, block in enumerate(toy.blocks)
+        for i in range(len(toy.blocks))
     )
-    blocks = [(block, f"blocks.{i}") for i, block in enumerate(toy.blocks)]
+    blocks = [f"blocks.{i}" for i in range(len(toy.blocks))]
     known: dict[str, Any] = {
         "name": "residual",
-        "owner": toy,
-        "blocks": tuple(Tap(block, path, "output") for block, path in blocks),
-        "entries": tuple(Tap(block, path, "input") for block, path in blocks),
+        "owner": "",
+        "blocks": tuple(tap(path) for path in blocks),
+        "entries": tuple(tap(path, side="input") for path in blocks),
         "anatomies": anatomies,
         "output": norm,
-        "output_width": width,
         "width": width,
         "causal": True,
         "packs": False,
@@ -147,7 +150,7 @@ def watched(
 ) -> dict[str, Check]:
     """Run one forward pass under watch, and return its checks by name, in order."""
     with torch.no_grad():
-        watch = Watch(stream_of(toy, **changed), sites).__enter__()
+        watch = Watch(toy, stream_of(toy, **changed), sites).__enter__()
         toy(states.clone())
     return {check.name: check for check in watch.checks}
 
@@ -210,7 +213,7 @@ class TestResidualStream:
         shape = (1, 3, 67)
         toy = Toy(norm=False)
         with torch.no_grad():
-            watch = Watch(stream_of(toy, width=67), [*TRUNK, *POINTS]).__enter__()
+            watch = Watch(toy, stream_of(toy, width=67), [*TRUNK, *POINTS]).__enter__()
             toy(torch.ones(shape))
         gc.collect()
         kept = [x for x in gc.get_objects() if type(x) is torch.Tensor]
@@ -297,13 +300,13 @@ class TestPoints:
     def test_blocks_of_which_no_point_is_measured_are_left_aside(self) -> None:
         toy = Toy()
         first, second = stream_of(toy).anatomies
-        never = replace(first, taps={"attn_out": Tap(Sublayer(), "none", "output")})
+        never = replace(first, taps={"attn_out": tap("unused")})
         assert watched(toy, [POINTS[1]], anatomies=(never, second))["points"].passed
 
     def test_a_point_that_is_there_only_later_is_not_taken_from_the_block_before(self) -> None:
         toy = Toy()
         first, second = stream_of(toy).anatomies
-        late = replace(second, taps={"attn_out": Tap(toy.norm, "norm", "output")})
+        late = replace(second, taps={"attn_out": tap("norm")})
         check = watched(toy, POINTS, anatomies=(first, late))["points"]
         assert (check.passed, check.value) == (False, math.inf)
         assert "does not hold in block 1: off by inf" in check.detail
@@ -342,7 +345,7 @@ class TestFinalNorm:
     def test_an_output_of_another_width_is_named_by_its_path(self) -> None:
         toy = Toy()
         toy.norm = torch.nn.Linear(WIDTH, 3)
-        assert said(watched(toy, output_width=3))["final norm"] == (
+        assert said(watched(toy, output=tap("norm", width=3)))["final norm"] == (
             True,
             "norm, which is no site as it changes the width, of the last block's output is "
             "bitwise last_hidden_state",
@@ -363,13 +366,13 @@ class TestFinalNorm:
         toy = Toy()
         toy.norm = Pair()
         toy.returns = lambda pair: SimpleNamespace(last_hidden_state=pair[1])
-        assert watched(toy, output=Tap(toy.norm, "norm", "output", 1))["final norm"].passed
+        assert watched(toy, output=tap("norm", key=1))["final norm"].passed
 
     def test_is_applied_without_gradients_and_without_the_users_hooks(self) -> None:
         toy = Toy()
         calls: list[int] = []
         toy.norm.register_forward_hook(lambda *_: calls.append(1))
-        watch = Watch(stream_of(toy), TRUNK).__enter__()
+        watch = Watch(toy, stream_of(toy), TRUNK).__enter__()
         toy(STATES.clone().requires_grad_())
         assert watch.checks[-1].passed
         assert toy.norm.gradients == [True, False]
@@ -379,7 +382,7 @@ class TestFinalNorm:
 class TestWatch:
     def test_its_hooks_are_gone_after_one_pass_and_a_second_is_not_checked(self) -> None:
         toy = Toy()
-        watch = Watch(stream_of(toy), [*TRUNK, *POINTS])
+        watch = Watch(toy, stream_of(toy), [*TRUNK, *POINTS])
         assert watch.checks == []
         assert watch.__enter__() is watch
         assert hooks(toy) > 0
@@ -398,7 +401,7 @@ class TestWatch:
 
     def test_its_hooks_can_be_taken_away_before_any_pass(self) -> None:
         toy = Toy()
-        watch = Watch(stream_of(toy), TRUNK).__enter__()
+        watch = Watch(toy, stream_of(toy), TRUNK).__enter__()
         watch.remove()
         assert hooks(toy) == 0
         toy(STATES.clone())
@@ -406,7 +409,7 @@ class TestWatch:
 
     def test_a_pass_that_was_broken_off_is_forgotten(self) -> None:
         toy = Toy()
-        watch = Watch(stream_of(toy), [*TRUNK, *POINTS]).__enter__()
+        watch = Watch(toy, stream_of(toy), [*TRUNK, *POINTS]).__enter__()
 
         def fail(_: torch.Tensor) -> torch.Tensor:
             raise ZeroDivisionError
@@ -426,7 +429,7 @@ class TestWatch:
     def test_the_pass_is_bitwise_what_it_is_without(self) -> None:
         toy = Toy()
         expected = toy(STATES.clone()).last_hidden_state
-        watch = Watch(stream_of(toy), [*TRUNK, *POINTS]).__enter__()
+        watch = Watch(toy, stream_of(toy), [*TRUNK, *POINTS]).__enter__()
         assert torch.equal(toy(STATES.clone()).last_hidden_state, expected)
         assert len(watch.checks) == 3
 
@@ -444,11 +447,16 @@ SUM = Step(("a", "b"), "c")
 EPSILON = {torch.float32: 2.0**-23, torch.bfloat16: 2.0**-7}
 
 
-def residue(step: Step, a: Any, b: Any, c: Any, *dtypes: torch.dtype) -> tuple[float, bool]:
+def residue(
+    step: Step, a: Any, b: Any, c: Any, *dtypes: torch.dtype, norm: Doubled | None = None
+) -> tuple[float, bool]:
     kinds = dtypes or (torch.float32,)
     kinds = kinds * 3 if len(kinds) == 1 else kinds
     values = zip("abc", (a, b, c), kinds, strict=True)
-    return checks._residue(step, {n: torch.tensor([x], dtype=t) for n, x, t in values})
+    model = torch.nn.Module()
+    model.add_module("doubled", norm or Doubled())
+    model.register_buffer("two", torch.tensor(-2.0))
+    return _residue(model, step, {n: torch.tensor([x], dtype=t) for n, x, t in values})
 
 
 class Doubled(torch.nn.Module):
@@ -494,7 +502,7 @@ class TestResidue:
         assert not residue(SUM, [1.0], [1.0], [2.0625], fine)[1]
 
     def test_of_a_scaled_sum(self) -> None:
-        step = Step(("a", "b"), "c", factor=torch.tensor(-2.0))
+        step = Step(("a", "b"), "c", factor="two")
         # Four roundings of 1 and 1, twice: 2⁻¹⁹; the next number from 4 is 2⁻²¹ further.
         assert residue(step, [1.0], [1.0], [-4.0])[1]
         for sign in (1, -1):
@@ -503,7 +511,7 @@ class TestResidue:
         assert not residue(step, [1.0], [1.0], [4.0])[1]
 
     def test_of_a_normed_sum_by_the_largest_channel_of_each_token(self) -> None:
-        step = Step(("a", "b"), "c", norm=Doubled())
+        step = Step(("a", "b"), "c", norm="doubled")
         a, b = [[-1.5, 0.5], [0.25, 0.5]], [[-0.5, 0.0], [0.25, 0.0]]
         # Of the magnitudes 4 and 1: 32 roundings.
         first, second = 2.0**-16, 2.0**-18
@@ -524,9 +532,9 @@ class TestResidue:
             (Doubled(torch.float16), torch.float16),
             (Doubled(), torch.bfloat16),
         ]:
-            step = Step(("a", "b"), "c", norm=norm)
+            step = Step(("a", "b"), "c", norm="doubled")
             kinds = (torch.float32, torch.float32, torch.bfloat16)
-            assert residue(step, [1.0], [1.0], [4.0], *kinds) == (0.0, True)
+            assert residue(step, [1.0], [1.0], [4.0], *kinds, norm=norm) == (0.0, True)
             assert norm.read == [expected]
 
     @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -544,7 +552,7 @@ class TestResidue:
         assert residue(SUM, [math.nan], [1.0], [math.nan]) == (0.0, True)
 
     def test_a_token_with_a_nan_is_passed_over_where_a_norm_spreads_it(self) -> None:
-        step = Step(("a", "b"), "c", norm=Doubled())
+        step = Step(("a", "b"), "c", norm="doubled")
         a, b = [[math.nan, 1.0], [1.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]]
         assert residue(step, a, b, [[0.0, 9.0], [4.0, 4.0]]) == (0.0, True)
         assert residue(step, a, b, [[0.0, 9.0], [4.0, 5.0]]) == (0.2, False)
@@ -555,8 +563,8 @@ class TestResidue:
 
 
 def verified(toy: Toy, **changed: Any) -> dict[str, Check]:
-    structure = Structure(toy, (stream_of(toy, **changed),))
-    return {c.name: c for c in verify(structure, {"states": STATES})}
+    structure = Structure((stream_of(toy, **changed),))
+    return {c.name: c for c in verify(toy, structure, {"states": STATES})}
 
 
 class TestVerify:
@@ -591,7 +599,7 @@ class TestVerify:
         toy = Toy()
         toy.norm = torch.nn.Linear(WIDTH, 3)
         hf = {"embed": 0, "block.0.resid_post": 1}
-        assert said(verified(toy, hf=hf, output_width=3))["hidden_states"] == (
+        assert said(verified(toy, hf=hf, output=tap("norm", width=3)))["hidden_states"] == (
             True,
             "the 2 entries of hidden_states of the stream's width are bitwise what was captured; "
             "its last entry is the output of norm",
@@ -606,7 +614,7 @@ class TestVerify:
         seen: list[dict[str, Any]] = []
         toy.register_forward_pre_hook(lambda _, __, given: seen.append(given), with_kwargs=True)
         call = {"states": torch.randn(3, 200, WIDTH), "mask": torch.ones(3, 200), "cache": "none"}
-        verify(Structure(toy, (stream_of(toy),)), call)
+        verify(toy, Structure((stream_of(toy),)), call)
         plain, hooked = seen
         assert plain.pop("output_hidden_states") is True
         assert plain.keys() == hooked.keys() == {"states", "mask", "cache", "return_dict"}
@@ -654,10 +662,12 @@ class TestVerify:
         ids = torch.arange(3, 15).reshape(2, 6)
         call = {"input_ids": ids, "decoder_input_ids": ids[:, :4], "use_cache": False}
         names = ["encoder_hidden_states", "decoder_hidden_states", "hooks"]
-        assert [(c.name, c.passed) for c in verify(structure, call)] == [(n, True) for n in names]
+        assert [(c.name, c.passed) for c in verify(model, structure, call)] == [
+            (n, True) for n in names
+        ]
         encoder, decoder = structure.streams
         swapped = replace(structure, streams=(encoder, replace(decoder, hf=_swapped(decoder.hf))))
-        failed = [c for c in verify(swapped, call) if not c.passed]
+        failed = [c for c in verify(model, swapped, call) if not c.passed]
         assert [c.name for c in failed] == ["decoder_hidden_states"]
         assert failed[0].detail.startswith("entry 0 of Hugging Face's decoder_hidden_states is")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from functools import reduce
 from typing import TYPE_CHECKING
 
+import families
 import numpy as np
 import pytest
 import tiny
@@ -45,14 +47,15 @@ def batch(*lengths: int, start: int = 0) -> Tokens:
 
 
 def engine(kind: str = "llama", sites: str = "all") -> Engine:
-    structure = find_structure(tiny.make(kind))
+    model = tiny.make(kind)
+    structure = find_structure(model)
     chosen = choose_sites(sites, structure)
-    return Engine(structure, chosen, Options(PLAIN), special=frozenset({7}), bos=None)
+    return Engine(model, structure, chosen, Options(PLAIN), special=frozenset({7}), bos=None)
 
 
 def measure(engine: Engine, tokens: Tokens, state: RunState) -> None:
     ids, mask = (torch.from_numpy(x) for x in (tokens.input_ids(0), tokens.attention_mask))
-    engine.measure(forward_arguments(engine.structure.model, ids, mask), tokens, state)
+    engine.measure(forward_arguments(engine.model, ids, mask), tokens, state)
 
 
 def assert_same_bits(a: RunState, b: RunState) -> None:
@@ -100,6 +103,24 @@ def test_a_state_that_comes_from_another_process_is_the_same() -> None:
     assert sent.main.total == state.main.total + 4
 
 
+# An output scaled by a number and by a parameter of the block; a norm behind the sum; two streams.
+@pytest.mark.parametrize("kind", ["granite", "gemma4_unified_text", "bert", "t5"])
+def test_a_structure_can_be_sent_to_another_process(kind: str) -> None:
+    model = families.make(kind)
+    structure = find_structure(model)
+    sent = pickle.loads(pickle.dumps(structure))
+    assert sent == structure
+    chosen = choose_sites("all", structure)
+    other = copy.deepcopy(model)
+    states = []
+    for its, found in ((model, structure), (other, sent)):
+        held = Engine(its, found, chosen, Options(PLAIN), special=frozenset(), bos=None)
+        state = held.fresh()
+        measure(held, batch(9, 5), state)
+        states.append(state)
+    assert_same_bits(*states)
+
+
 def test_a_sibling_is_empty_and_the_identity_of_merge() -> None:
     held = engine()
     state = held.fresh()
@@ -117,13 +138,13 @@ def test_a_pass_that_fails_adds_nothing_to_any_stream() -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    decoder = held.structure["decoder"].blocks[-1].module
+    decoder = held.model.get_submodule(held.structure["decoder"].blocks[-1].path)
     handle = decoder.register_forward_hook(broken)
     with pytest.raises(ZeroDivisionError):
         measure(held, batch(9, 5), state)
     handle.remove()
     assert_same_bits(state, held.fresh())
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in held.structure.model.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in held.model.modules())
     measure(held, batch(9, 5), state)
     assert {name: counts.total for name, counts in state.counts.items()} == {
         "encoder": 14,

@@ -16,7 +16,7 @@ from models_page import Page, Row
 import hiddenscope as hs
 from hiddenscope.capture import Capture
 from hiddenscope.errors import ModelError
-from hiddenscope.models import find_structure, forward_arguments, plain_ids
+from hiddenscope.models import find_structure, forward_arguments, plain_ids, value_of
 from hiddenscope.profiling.counts import Counts
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
-    from hiddenscope.models import Stream, Structure
+    from hiddenscope.models import Stream
     from hiddenscope.profiling.recorder import Recorder
     from hiddenscope.profiling.state import Pass
     from hiddenscope.tokens import Tokens
@@ -117,9 +117,9 @@ def test_sites_are_hugging_faces_and_points_add_up(kind: str, page: Page) -> Non
     recorder = hs.record(model, sites="all")
     structure = recorder.engine.structure
     for stream in structure.streams:
-        states, output = capture(structure, stream)
+        states, output = capture(model, stream)
         compare_with_tuple(stream, states, getattr(output, stream.hf_tuple))
-        error = largest_error(stream, states)
+        error = largest_error(model, stream, states)
         assert error < ROUNDING
         page.rows.append(Row.of(kind, stream, error))
     count_padded(recorder)
@@ -132,15 +132,14 @@ def test_what_cannot_be_told_is_refused(kind: str, page: Page) -> None:
     page.refused[kind] = str(caught.value)
 
 
-def capture(structure: Structure, stream: Stream) -> tuple[dict[str, torch.Tensor], object]:
+def capture(model: PreTrainedModel, stream: Stream) -> tuple[dict[str, torch.Tensor], object]:
     """Return the states of every site, and what the model returned."""
     states: dict[str, torch.Tensor] = {}
-    model = structure.model
     ids = torch.tensor([plain_ids(model, 11)] * 2)
     ids[1] = ids[1].flip(0)
     call = forward_arguments(model, ids, torch.ones_like(ids))
     with (
-        Capture(stream, list(stream.taps), take=lambda s, x: states.update({s: x.clone()})),
+        Capture(model, stream, list(stream.taps), take=lambda s, x: states.update({s: x.clone()})),
         torch.no_grad(),
     ):
         output = model(**call, output_hidden_states=True, return_dict=True)
@@ -163,7 +162,7 @@ def compare_with_tuple(
         assert stream.hf.get(last, len(held) - 1) == len(held) - 1
 
 
-def largest_error(stream: Stream, states: dict[str, torch.Tensor]) -> float:
+def largest_error(model: PreTrainedModel, stream: Stream, states: dict[str, torch.Tensor]) -> float:
     """Add up the points of every block in float64."""
     worst = 0.0
     for i, anatomy in enumerate(stream.anatomies):
@@ -172,10 +171,10 @@ def largest_error(stream: Stream, states: dict[str, torch.Tensor]) -> float:
             result = point[step.result].flatten(0, -2)
             total = torch.stack([point[t].flatten(0, -2) for t in step.terms]).sum(0)
             if step.factor is not None:
-                total = total * step.factor
+                total = total * value_of(model, step.factor)
             if step.norm is not None:
                 with torch.no_grad():
-                    total = step.norm.forward(total.float()).double()
+                    total = model.get_submodule(step.norm).forward(total.float()).double()
             worst = max(worst, float((total - result).abs().max() / result.abs().max()))
     return worst
 
@@ -186,7 +185,7 @@ def count_padded(recorder: Recorder) -> None:
     The states are handed over and not counted, which would take most of the time.
     """
     engine = recorder.engine
-    model = engine.structure.model
+    model = engine.model
     counted = {name: Counts() for name in engine.streams}
 
     def place(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tokens, Counts]:

@@ -136,7 +136,7 @@ def everything(model: PreTrainedModel) -> dict[str, object]:
 
 def check(model: PreTrainedModel) -> None:
     call = forward_arguments(model, IDS[:, :5], torch.ones_like(IDS[:, :5]))
-    assert all(c.passed for c in verify(find_structure(model), call))
+    assert all(c.passed for c in verify(model, find_structure(model), call))
 
 
 LOOKS: dict[str, Callable[[PreTrainedModel], object]] = {

@@ -198,7 +198,9 @@ def assert_equal_moments(found: Profile, expected: Profile) -> None:
 
 def strata(model: PreTrainedModel, **call: object) -> np.ndarray:
     """Return the strata ``[batch, pos]`` of one call, by name; ``-`` for padding."""
-    reader = CallReader(find_structure(model).streams[0], RECORDED, frozenset(), None)
+    reader = CallReader(
+        model, find_structure(model).streams[0], RECORDED, special=frozenset(), bos=None
+    )
     codes = reader.read((), call, 0)[0].strata
     return np.where(codes == PADDING, "-", np.array(RECORDED)[codes])
 

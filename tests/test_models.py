@@ -68,11 +68,11 @@ def checks(model: PreTrainedModel, stream: Stream, sites: str = "trunk") -> list
     """Run one forward pass and return what is checked inside it and beside it."""
     mask = torch.ones_like(IDS)
     chosen = select_sites(sites, stream.sites)
-    watch = Watch(stream, [s.name for s in chosen]).__enter__()
+    watch = Watch(model, stream, [s.name for s in chosen]).__enter__()
     with torch.no_grad():
         model(input_ids=IDS, attention_mask=mask)
-    structure = Structure(model, (stream,))
-    return [*watch.checks, *verify(structure, {"input_ids": IDS, "attention_mask": mask})]
+    structure = Structure((stream,))
+    return [*watch.checks, *verify(model, structure, {"input_ids": IDS, "attention_mask": mask})]
 
 
 def plant(stream: Stream, point: str, **changed: object) -> Stream:
@@ -91,9 +91,9 @@ def test_a_wrong_module_for_a_point_fails_its_check(kind: str) -> None:
     assert held["points"].passed
     assert 0 <= held["points"].value < 1e-6
     other = stream.anatomies[2].taps["attn_out"]
-    wrong = plant(stream, "attn_out", module=other.module, path=other.path)
+    wrong = plant(stream, "attn_out", path=other.path)
     inner = stream.anatomies[1].taps["attn_mix"]
-    before = plant(stream, "attn_out", module=inner.module, side="input", key=inner.key)
+    before = plant(stream, "attn_out", path=inner.path, side="input", key=inner.key)
     for planted in (wrong, before):
         held = {c.name: c for c in checks(model, planted, "all")}
         assert not held["points"].passed
@@ -123,9 +123,11 @@ def test_a_tensor_that_is_changed_in_place_afterwards_was_copied() -> None:
     stream = stream_of(model)
     assert {c.name: c.passed for c in checks(model, stream, "all")}["points"]
     kept: dict[str, torch.Tensor] = {}
-    with Capture(stream, ["block.0.mlp_out"], take=kept.__setitem__), torch.no_grad():
+    with Capture(model, stream, ["block.0.mlp_out"], take=kept.__setitem__), torch.no_grad():
         model(input_ids=IDS)
-    seen = Capture(stream, ["block.0.mlp_out"], take=lambda s, x: kept.update(copy=x.clone()))
+    seen = Capture(
+        model, stream, ["block.0.mlp_out"], take=lambda s, x: kept.update(copy=x.clone())
+    )
     with seen, torch.no_grad():
         model(input_ids=IDS)
     assert not torch.equal(kept["copy"], kept["block.0.mlp_out"])

@@ -173,7 +173,7 @@ class TestStates:
         held: dict[str, torch.Tensor] = {}
         sites = [site.name for site in stream.trunk]
         with (
-            Capture(stream, sites, take=lambda name, x: held.update({name: x.clone()})),
+            Capture(smol.model, stream, sites, take=lambda name, x: held.update({name: x.clone()})),
             torch.no_grad(),
         ):
             smol.model(input_ids=ids)

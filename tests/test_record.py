@@ -18,6 +18,8 @@ from hiddenscope.errors import CaptureError, HiddenscopeWarning, InputError, Mod
 from hiddenscope.models import load
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from transformers import PreTrainedModel
 
     from hiddenscope.models import LoadedModel
@@ -164,10 +166,24 @@ def test_an_error_in_the_loop_is_the_users_and_leaves_no_hooks(model: PreTrained
 
 
 def test_a_block_that_is_skipped_is_an_error_not_a_hole(model: PreTrainedModel) -> None:
+    class Shortened(torch.nn.ModuleList):
+        def __iter__(self) -> Iterator[torch.nn.Module]:
+            return iter([self[0], self[1]])
+
     recorder = hs.record(model)
-    model.h = model.h[:2]
+    model.h = Shortened(model.h)
     with recorder, pytest.raises(CaptureError, match="each site once"):
         model(input_ids=IDS)
+
+
+def test_a_block_that_is_gone_is_named(model: PreTrainedModel) -> None:
+    recorder = hs.record(model)
+    model.h = model.h[:2]
+    with pytest.raises(
+        CaptureError, match=r"no module 'h\.2' any more, where block\.2\.resid_post"
+    ):
+        recorder.__enter__()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
 class TestFromStates:

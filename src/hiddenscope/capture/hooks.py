@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 
 from hiddenscope.errors import CaptureError
+from hiddenscope.models import value_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
     from hiddenscope.models import Stream, Tap
 
-    Places = dict[torch.nn.Module, list[tuple[str, Tap]]]
+    # A site, where it is read, and what its states are multiplied by.
+    Place = tuple[str, Tap, float | torch.Tensor | None]
 
 
 class Capture:
@@ -26,7 +28,9 @@ class Capture:
 
     Parameters
     ----------
+    model : Module
     stream : Stream
+        Of this model, or of one with the same names.
     sites : sequence of str
     take : callable
         Called once a site and forward pass as ``take(site, states)``, when the states exist;
@@ -39,6 +43,7 @@ class Capture:
 
     def __init__(
         self,
+        model: torch.nn.Module,
         stream: Stream,
         sites: Sequence[str],
         *,
@@ -46,7 +51,7 @@ class Capture:
         begin: Callable[[tuple[Any, ...], dict[str, Any]], None] | None = None,
         end: Callable[[Any], None] | None = None,
     ) -> None:
-        self.stream = stream
+        self.model, self.stream = model, stream
         self.sites = tuple(sites)
         self._take = take
         self._begin = begin
@@ -56,15 +61,18 @@ class Capture:
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> Self:
-        places: Places = defaultdict(list)
+        places: dict[str, list[Place]] = defaultdict(list)
         taps = self.stream.taps
         for site in self.sites:
-            places[taps[site].module].append((site, taps[site]))
+            tap = taps[site]
+            scale = None if tap.scale is None else value_of(self.model, tap.scale)
+            places[tap.path].append((site, tap, scale))
         hook = self._handles.append
-        owner = self.stream.owner
+        owner = self.model.get_submodule(self.stream.owner)
         try:
             hook(owner.register_forward_pre_hook(self._start, with_kwargs=True))
-            for module, here in places.items():
+            for path, here in places.items():
+                module = self._module(path, here[0][0])
                 hook(module.register_forward_pre_hook(self._input(here), with_kwargs=True))
                 hook(module.register_forward_hook(self._output(here), with_kwargs=True))
             hook(owner.register_forward_hook(self._finish))
@@ -80,6 +88,16 @@ class Capture:
         trace: TracebackType | None,
     ) -> None:
         self._remove()
+
+    def _module(self, path: str, site: str) -> torch.nn.Module:
+        try:
+            return self.model.get_submodule(path)
+        except AttributeError:
+            msg = (
+                f"the model has no module {path!r} any more, where {site} is read: it was changed "
+                "after hiddenscope had looked at it, so call hiddenscope.record again"
+            )
+            raise CaptureError(msg) from None
 
     def _remove(self) -> None:
         for handle in self._handles:
@@ -106,8 +124,8 @@ class Capture:
         if self._end is not None:
             self._end(output)
 
-    def _input(self, here: list[tuple[str, Tap]]) -> Callable[..., None]:
-        taps = [(site, tap) for site, tap in here if tap.side == "input"]
+    def _input(self, here: list[Place]) -> Callable[..., None]:
+        taps = [place for place in here if place[1].side == "input"]
 
         def hook(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             # Outside of a forward pass of the owner, a module runs on someone else's behalf: a
@@ -118,8 +136,8 @@ class Capture:
 
         return hook
 
-    def _output(self, here: list[tuple[str, Tap]]) -> Callable[..., None]:
-        taps = [(site, tap) for site, tap in here if tap.side == "output"]
+    def _output(self, here: list[Place]) -> Callable[..., None]:
+        taps = [place for place in here if place[1].side == "output"]
 
         def hook(
             module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
@@ -132,16 +150,17 @@ class Capture:
     def _hand_over(
         self,
         module: torch.nn.Module,
-        taps: list[tuple[str, Tap]],
+        taps: list[Place],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         output: Any,
     ) -> None:
         assert self._seen is not None
-        for site, tap in taps:
+        for site, tap, scale in taps:
             if self._calls[module] == tap.call:
                 self._seen.append(site)
                 with torch.no_grad():
-                    states = tap.read(args, kwargs, output).detach()
+                    states = tap.read(args, kwargs, output)
+                    states = (states if scale is None else states * scale).detach()
                     with torch.autocast(states.device.type, enabled=False):
                         self._take(site, states)

@@ -4,14 +4,8 @@ They are chosen here and nowhere else, so that a faster kernel replaces the plai
 and is compared with it in one test. A profile's manifest says which one ran.
 """
 
-from hiddenscope.kernels.reference import (
-    Scan,
-    comoment,
-    comoment_parts,
-    count_cells,
-    largest,
-    scan,
-)
+from hiddenscope.kernels.products import comoment, comoment_parts
+from hiddenscope.kernels.reference import Scan, count_cells, largest, scan
 
 NAME = "reference"
 """What the manifest calls these kernels."""

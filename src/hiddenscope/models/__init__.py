@@ -15,9 +15,10 @@ from hiddenscope.models.loaded import LoadedModel, describe
 from hiddenscope.models.loading import DEMO, DTYPES, load
 from hiddenscope.models.padding import mates_change, padding_changes
 from hiddenscope.models.picking import picked_tokens
+from hiddenscope.models.probe import find_structure
 from hiddenscope.models.rotary import DYNAMIC, Rotary, find_rotary, has_known_rotary
-from hiddenscope.models.structure import DECODER, RESIDUAL, Stream, Structure, find_structure
-from hiddenscope.models.taps import Tap, same_bits
+from hiddenscope.models.structure import DECODER, RESIDUAL, Stream, Structure
+from hiddenscope.models.taps import Tap, same_bits, value_of
 
 __all__ = [
     "DECODER",
@@ -50,5 +51,6 @@ __all__ = [
     "plain_ids",
     "repeatable",
     "same_bits",
+    "value_of",
     "vocabulary",
 ]

@@ -1,48 +1,29 @@
-"""Where a model keeps its blocks, their points and its final norm, found out, not assumed.
-
-The blocks are those that the transformers class declares as recordable hidden states; for a
-class that declares none, those of a list of modules with a usual name (`BLOCK_LISTS`), provided
-that Hugging Face's ``hidden_states`` confirm every one of them. What follows the blocks, whether a
-stream is causal, and which site each entry of ``hidden_states`` holds is read off one forward
-pass over a few tokens.
-"""
+"""Where a model keeps its blocks, their points and its final norm: by names alone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
-from transformers.utils.output_capturing import OutputRecorder
-
-from hiddenscope.errors import ModelError
-from hiddenscope.models.alone import left_alone
-from hiddenscope.models.anatomy import Anatomy, Trace, dissect
-from hiddenscope.models.calling import forward_arguments, forward_pass, plain_ids
-from hiddenscope.models.packing import keeps_apart
-from hiddenscope.models.taps import Tap, same_bits, tensors_in, turns_into
 from hiddenscope.sites import Site, trunk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from hiddenscope.models.anatomy import Anatomy
+    from hiddenscope.models.taps import Tap
 
-    from transformers import PreTrainedModel
-
-BLOCK_LISTS = ("h", "layers", "blocks", "layer", "block")
-"""What the list of blocks is called in classes that do not declare them."""
-PROBE_TOKENS = 6
 RESIDUAL, ENCODER, DECODER = "residual", "encoder", "decoder"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Stream:
-    """The sites along one residual stream.
+    """The sites along one residual stream, by names: it holds nothing of the model itself.
 
     Attributes
     ----------
     name : {'residual', 'encoder', 'decoder'}
-    owner : PreTrainedModel
-        Whose forward pass runs through the blocks; it is called with the stream's tokens.
+    owner : str
+        Name of the module whose forward pass runs through the blocks: it is called with the
+        stream's tokens. Empty for the model itself.
     blocks : tuple of Tap
         The output of every block, in the order of calls.
     entries : tuple of Tap
@@ -51,8 +32,6 @@ class Stream:
         The points of every block.
     output : Tap or None
         What turns the last block's output into the owner's; None where that is the same.
-    output_width : int
-        Channels of the owner's output.
     width : int
         Channels of the stream.
     causal : bool
@@ -69,12 +48,11 @@ class Stream:
     """
 
     name: str
-    owner: torch.nn.Module
+    owner: str
     blocks: tuple[Tap, ...]
     entries: tuple[Tap, ...]
     anatomies: tuple[Anatomy, ...]
     output: Tap | None
-    output_width: int
     width: int
     causal: bool
     packs: bool
@@ -88,7 +66,8 @@ class Stream:
 
         A projection to another width (OPT 350m) is the model's output, but no site.
         """
-        return self.output if self.output_width == self.width else None
+        wide = self.output is not None and self.output.width != self.width
+        return None if wide else self.output
 
     @property
     def trunk(self) -> tuple[Site, ...]:
@@ -119,9 +98,9 @@ class Stream:
     def width_of(self, site: str) -> int:
         """Return how many channels a site has."""
         parsed = Site.parse(site)
-        if parsed.block is None or parsed.point is None:
-            return self.width
-        return self.anatomies[parsed.block].widths.get(parsed.point, self.width)
+        taps = {} if parsed.block is None else self.anatomies[parsed.block].taps
+        tap = taps.get(parsed.point or "")
+        return self.width if tap is None else tap.width
 
     def refusals(self) -> dict[str, str]:
         """Say for each point that some block does not have why that is."""
@@ -131,278 +110,18 @@ class Stream:
         return refused
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Structure:
     """The streams of a model: one, or those of an encoder and a decoder.
 
+    It can be sent to another process, where a model of the same kind has the same names.
+
     Attributes
     ----------
-    model : PreTrainedModel
     streams : tuple of Stream
     """
 
-    model: PreTrainedModel
     streams: tuple[Stream, ...]
 
     def __getitem__(self, name: str) -> Stream:
         return next(s for s in self.streams if s.name == name)
-
-
-def block_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int | str, torch.Tensor]:
-    """Find the hidden state in what a block was called with, and where it stands."""
-    if "hidden_states" in kwargs:
-        return "hidden_states", kwargs["hidden_states"]
-    return next(iter(tensors_in(args, kwargs).items()))
-
-
-def find_structure(model: PreTrainedModel) -> Structure:
-    """Find a model's blocks, their points and its final norm.
-
-    Parameters
-    ----------
-    model : PreTrainedModel
-        A base model without a head. It is left as it was.
-
-    Returns
-    -------
-    Structure
-
-    Raises
-    ------
-    ModelError
-        The blocks cannot be found, or are not one chain through the model.
-    """
-    owners: dict[str, torch.nn.Module] = {RESIDUAL: model}
-    if getattr(model.config, "is_encoder_decoder", False):
-        owners = {ENCODER: model.get_encoder(), DECODER: model.get_decoder()}
-    paths = {module: path for path, module in model.named_modules()}
-    with left_alone(model):
-        kind = type(model).__name__
-        probes = [_Probe(name, owner, paths, kind) for name, owner in owners.items()]
-        result = _run(model, probes)
-        return Structure(model, tuple(probe.stream(result) for probe in probes))
-
-
-def _run(model: PreTrainedModel, probes: Sequence[_Probe]) -> Any:
-    """Run rows that differ in their last token only, of the text or of what a decoder reads."""
-    plain = plain_ids(model, PROBE_TOKENS + 1)
-    rows = torch.tensor([plain[:-1], [*plain[:-2], plain[-1]], plain[:-1]], device=model.device)
-    call = forward_arguments(model, rows, torch.ones_like(rows))
-    if "decoder_input_ids" in call:
-        # Shorter than the text, so that a state of the one is never taken for the other's.
-        decoder = call["decoder_input_ids"][[0, 0, 0], :-1].clone()
-        decoder[2, -1] = plain[-1]
-        call["decoder_input_ids"] = decoder
-        call["decoder_attention_mask"] = torch.ones_like(decoder)
-    try:
-        for probe in probes:
-            probe.hook()
-        with forward_pass(type(model).__name__, f"{rows.shape[1]} tokens"):
-            return model(**call, output_hidden_states=True, return_dict=True)
-    finally:
-        for probe in probes:
-            probe.unhook()
-
-
-def _declaration(owner: torch.nn.Module) -> list[OutputRecorder]:
-    declared = (getattr(owner, "_can_record_outputs", None) or {}).get("hidden_states")
-    if not declared:
-        return []
-    # A hybrid declares several kinds of blocks (Jamba: attention and Mamba).
-    return [_recorder(d) for d in (declared if isinstance(declared, list) else [declared])]
-
-
-def _recorder(declared: Any) -> OutputRecorder:
-    if isinstance(declared, OutputRecorder):
-        return declared
-    if isinstance(declared, str):
-        return OutputRecorder(target_class=None, class_name=declared)
-    return OutputRecorder(target_class=declared)
-
-
-def _is_block(module: torch.nn.Module, path: str, recorder: OutputRecorder) -> bool:
-    of_class = recorder.target_class is not None and isinstance(module, recorder.target_class)
-    of_name = recorder.class_name is not None and path.endswith(recorder.class_name)
-    if not (of_class or of_name):
-        return False
-    layer = recorder.layer_name
-    return layer is None or f".{layer.strip('.')}." in f".{path}."
-
-
-class _Probe:
-    """What one forward pass over a few tokens shows of a stream."""
-
-    def __init__(
-        self, name: str, owner: torch.nn.Module, paths: dict[torch.nn.Module, str], model: str
-    ) -> None:
-        self.name, self.owner, self.model = name, owner, model
-        self.paths = {module: paths[module] for module in owner.modules()}
-        recorders = _declaration(owner)
-        self.declared = bool(recorders)
-        self.candidates = {
-            module: recorder.index
-            for module, path in self.paths.items()
-            for recorder in recorders
-            if _is_block(module, path, recorder)
-        }
-        if not recorders:
-            self.candidates = {
-                block: 0
-                for module, path in self.paths.items()
-                if isinstance(module, torch.nn.ModuleList)
-                and path.rpartition(".")[2] in BLOCK_LISTS
-                for block in module
-            }
-        kinds = ", ".join(dict.fromkeys(type(m).__name__ for m in self.candidates))
-        self.found = f"declared by transformers ({kinds})" if recorders else f"by name ({kinds})"
-        self.calls: dict[torch.nn.Module, int] = {}
-        self.trace: Trace | None = None
-        self.blocks: list[Tap] = []
-        self.entries: list[Tap] = []
-        self.inputs: list[torch.Tensor] = []
-        self.outputs: list[torch.Tensor] = []
-        self.anatomies: list[Anatomy] = []
-        # Modules called with the last block's output.
-        self.after: list[Tap] = []
-        self.last: torch.Tensor | None = None
-        self._handles: list[torch.utils.hooks.RemovableHandle] = []
-
-    def hook(self) -> None:
-        """Watch every module of the stream."""
-        for module in self.paths:
-            self._handles += [
-                module.register_forward_pre_hook(self._enter, with_kwargs=True),
-                module.register_forward_hook(self._leave, with_kwargs=True),
-            ]
-
-    def unhook(self) -> None:
-        """Take the hooks away."""
-        for handle in self._handles:
-            handle.remove()
-
-    def _enter(self, module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        call = self.calls[module] = self.calls.get(module, -1) + 1
-        path = self.paths[module]
-        if self.trace is not None:
-            self.trace.enter(module, path, call, args, kwargs)
-        elif module in self.candidates:
-            key, state = block_input(args, kwargs)
-            self._check_shape(state, path)
-            self.entries.append(Tap(module, path, "input", key, call))
-            self.inputs.append(state.clone())
-            self.trace = Trace(module, path, self.inputs[-1])
-            self.after.clear()
-
-    def _leave(
-        self, module: torch.nn.Module, args: Any, kwargs: dict[str, Any], output: Any
-    ) -> None:
-        call, path = self.calls[module], self.paths[module]
-        if module is self.owner:
-            last = getattr(output, "last_hidden_state", None)
-            self.last = (output[0] if last is None else last).clone()
-        elif self.trace is not None and module is self.trace.block:
-            tap = Tap(module, path, "output", self.candidates[module], call)
-            state = tap.read(args, kwargs, output)
-            self._check_shape(state, path)
-            self.blocks.append(tap)
-            self.outputs.append(state.clone())
-            trace, self.trace = self.trace, None
-            self.anatomies.append(dissect(trace, self.outputs[-1]))
-        elif self.trace is not None:
-            self.trace.leave(module, path, call, output)
-        elif self.outputs:
-            given = next(iter(tensors_in(args, kwargs).values()), None)
-            if given is not None and same_bits(given, self.outputs[-1]):
-                self.after.append(Tap(module, path, "output", 0, call))
-
-    def _check_shape(self, state: torch.Tensor, path: str) -> None:
-        if state.ndim != 3 or state.shape[0] != 3:
-            msg = (
-                f"{path} of {self.model} passes on states of shape {tuple(state.shape)} for "
-                f"3 texts of {PROBE_TOKENS} tokens: expected [batch, pos, channel], so its "
-                "residual stream cannot be told"
-            )
-            raise ModelError(msg)
-
-    def stream(self, result: Any) -> Stream:
-        """Put the findings together."""
-        if not self.blocks or self.last is None:
-            where = f"its class declares {self.found.partition('(')[2].rstrip(')')}, but calls none"
-            if not self.declared:
-                where = (
-                    "its class does not declare them (_can_record_outputs), and no list of modules "
-                    f"called {', '.join(BLOCK_LISTS)} holds any that its forward pass calls"
-                )
-            msg = (
-                f"cannot find the blocks of {self.model}: {where}, so nothing is measured rather "
-                "than something guessed"
-            )
-            raise ModelError(msg)
-        for i, (out, into) in enumerate(zip(self.outputs, self.inputs[1:], strict=False)):
-            if not same_bits(out, into):
-                msg = (
-                    f"the blocks of {self.model} ({self.found}) are not one chain: block {i + 1} "
-                    f"does not read what block {i} wrote, so its residual stream cannot be told"
-                )
-                raise ModelError(msg)
-        last = self.outputs[-1]
-        end = next((t for t in self.after if turns_into(t.module, last, self.last)), None)
-        if end is None and not same_bits(self.last, last):
-            msg = (
-                f"cannot tell how {self.model} makes its output from its last block: no module "
-                "turns the one into the other"
-            )
-            raise ModelError(msg)
-        names = {RESIDUAL: "hidden_states"}
-        key = names.get(self.name, f"{self.name}_hidden_states")
-        held = tuple(getattr(result, key, None) or ())
-        # A projection to another width is the output, but no site.
-        hf = self._hf(held, has_norm=end is not None and self.last.shape == last.shape)
-        if not self.declared and len(hf) != max(len(held), 1):
-            msg = (
-                f"cannot find the blocks of {self.model}: its class does not declare them, and "
-                f"the {len(self.blocks)} found {self.found} are not those of its {key}, so "
-                "nothing is measured rather than something guessed"
-            )
-            raise ModelError(msg)
-        causal = self._causal()
-        return Stream(
-            name=self.name,
-            owner=self.owner,
-            blocks=tuple(self.blocks),
-            entries=tuple(self.entries),
-            anatomies=tuple(self.anatomies),
-            output=end,
-            output_width=int(self.last.shape[-1]),
-            width=int(self.outputs[-1].shape[-1]),
-            causal=causal,
-            packs=causal and self.name == RESIDUAL and keeps_apart(self.owner),
-            hf=hf,
-            hf_tuple=key,
-            found=self.found,
-        )
-
-    def _causal(self) -> bool:
-        # The rows differ in the last token alone: in a causal model nothing before it changes,
-        # neither in the output nor, should that be NaN, in any block.
-        other = 2 if self.name == DECODER else 1
-        assert self.last is not None
-        return all(
-            torch.allclose(x[0, :-1], x[other, :-1], rtol=1e-3, atol=1e-5, equal_nan=True)
-            for x in (x.float() for x in (*self.outputs, self.last))
-        )
-
-    def _hf(self, held: tuple[torch.Tensor, ...], *, has_norm: bool) -> dict[str, int]:
-        sites = trunk(len(self.blocks), final_norm=has_norm)
-        assert self.last is not None
-        states = [self.inputs[0], *self.outputs, *([self.last] if has_norm else [])]
-        mapping: dict[str, int] = {}
-        for index, state in enumerate(held):
-            # The last entry may be the last block or the final norm; should they be equal
-            # (a norm that changes nothing), it is what transformers ties: the output.
-            tied = index == len(held) - 1
-            matches = [s.name for s, x in zip(sites, states, strict=True) if same_bits(x, state)]
-            matches = [m for m in matches if m not in mapping]
-            if matches:
-                mapping[matches[-1] if tied else matches[0]] = index
-        return mapping

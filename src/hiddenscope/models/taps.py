@@ -12,13 +12,12 @@ SMALL = 1 << 16
 """Bytes up to which tensors are compared outside of torch."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Tap:
-    """One place where a tensor passes into or out of a module.
+    """One place where a tensor passes into or out of a module, by names alone.
 
     Attributes
     ----------
-    module : Module
     path : str
         The module's name in the model.
     side : {'input', 'output'}
@@ -27,24 +26,35 @@ class Tap:
     call : int
         Which call of the module within one forward pass, from 0: a block that is shared
         (ALBERT) is called once for every layer that it stands for.
-    scale : float or Tensor, optional
-        What the model multiplies the tensor by before it adds it to the residual stream.
+    width : int
+        Channels.
+    scale : float or str, optional
+        What the model multiplies the tensor by before it adds it to the residual stream: a
+        number, or the name of a parameter or buffer of the model.
     """
 
-    module: torch.nn.Module
     path: str
     side: str
     key: int | str = 0
     call: int = 0
-    scale: float | torch.Tensor | None = None
+    width: int
+    scale: float | str | None = None
 
     def read(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> torch.Tensor:
-        """Take the tensor out of a call; `output` is not looked at on the input side."""
+        """Take the tensor out of a call, not scaled; an input is there without an `output`."""
         if self.side == "input":
             state: torch.Tensor = args[self.key] if isinstance(self.key, int) else kwargs[self.key]
-        else:
-            state = output if isinstance(output, torch.Tensor) else output[self.key]
-        return state if self.scale is None else state * self.scale
+            return state
+        return output if isinstance(output, torch.Tensor) else output[self.key]
+
+
+def value_of(model: torch.nn.Module, factor: float | str) -> float | torch.Tensor:
+    """Return a number as it is, and for a name the parameter or buffer that is called so."""
+    if not isinstance(factor, str):
+        return factor
+    path, _, name = factor.rpartition(".")
+    value: torch.Tensor = getattr(model.get_submodule(path), name)
+    return value.detach()
 
 
 def tensors_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[int | str, torch.Tensor]:

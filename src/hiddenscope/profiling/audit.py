@@ -48,7 +48,7 @@ def audit(
         if counts.mixed:
             found.append(_warn_of_rotary(measured.reader.rotary, where))
     first = next(iter(engine.streams.values()))
-    found += _check_padding(engine.structure.model, state.main, causal=first.stream.causal)
+    found += _check_padding(engine.model, state.main, causal=first.stream.causal)
     found += _check_gguf(manifest["model"])
     if tokenizer is not None:
         adds = first.reader.bos is not None

@@ -28,6 +28,8 @@ class CallReader:
 
     Parameters
     ----------
+    owner : Module
+        What is called.
     stream : Stream
     strata : Strata
     special : frozenset of int
@@ -35,13 +37,20 @@ class CallReader:
     """
 
     def __init__(
-        self, stream: Stream, strata: Strata, special: frozenset[int], bos: int | None
+        self,
+        owner: torch.nn.Module,
+        stream: Stream,
+        strata: Strata,
+        *,
+        special: frozenset[int],
+        bos: int | None,
     ) -> None:
-        self.stream, self.strata, self.special, self.bos = stream, strata, special, bos
-        self.rotary = find_rotary(stream.owner)
-        self._signature = inspect.signature(stream.owner.forward)
+        self.owner, self.stream, self.strata = owner, stream, strata
+        self.special, self.bos = special, bos
+        self.rotary = find_rotary(owner)
+        self._signature = inspect.signature(owner.forward)
         # RecurrentGemma keeps what it has read in its own modules.
-        self._holds_state = any(hasattr(m, "recurrent_states") for m in stream.owner.modules())
+        self._holds_state = any(hasattr(m, "recurrent_states") for m in owner.modules())
         self._generating = False
         self._prompt: int | None = None
 
@@ -169,7 +178,7 @@ class CallReader:
 
     def _caches(self, given: dict[str, Any], past: Past) -> bool:
         """Whether the model has a cache, or makes one of its own; then it packs nothing."""
-        owner = self.stream.owner
+        owner = self.owner
         asked = given.get("use_cache")
         if asked is None:
             asked = getattr(getattr(owner, "config", None), "use_cache", False)

@@ -17,6 +17,8 @@ from hiddenscope.stats import StreamState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from transformers import PreTrainedModel
+
     from hiddenscope.models import Structure
     from hiddenscope.profiling.layouts import Options
     from hiddenscope.profiling.state import Pass
@@ -32,7 +34,9 @@ class Engine:
 
     Parameters
     ----------
+    model : PreTrainedModel
     structure : Structure
+        Of this model.
     sites : mapping of str to sequence of str
         By stream.
     options : Options
@@ -48,16 +52,18 @@ class Engine:
 
     def __init__(
         self,
+        model: PreTrainedModel,
         structure: Structure,
         sites: Mapping[str, Sequence[str]],
         options: Options,
+        *,
         special: frozenset[int],
         bos: int | None,
     ) -> None:
-        self.structure = structure
+        self.model, self.structure = model, structure
         self.options = options
         self.streams = {
-            name: MeasuredStream(structure[name], held, options, special, bos)
+            name: MeasuredStream(model, structure[name], held, options, special=special, bos=bos)
             for name, held in sites.items()
         }
 
@@ -93,9 +99,9 @@ class Engine:
                 where, take = partial(place, name), partial(pending.add, name)
                 stack.enter_context(stream.capture(where, take))
             if len(self.structure.streams) > 1:
-                hold = self.structure.model.register_forward_pre_hook(pending.begin)
+                hold = self.model.register_forward_pre_hook(pending.begin)
                 stack.callback(hold.remove)
-                release = self.structure.model.register_forward_hook(pending.end, always_call=True)
+                release = self.model.register_forward_hook(pending.end, always_call=True)
                 stack.callback(release.remove)
             yield
 
@@ -123,7 +129,7 @@ class Engine:
             return reader.stratified(read[name]), Counts(attended=reader.attended(args, kwargs))
 
         with self.capture(place, state.update), torch.no_grad():
-            self.structure.model(**call)
+            self.model(**call)
 
 
 class _Whole:

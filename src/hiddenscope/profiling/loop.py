@@ -143,7 +143,7 @@ class Loop:
         call = forward_arguments(model, ids, mask)
         with forward_pass(recorder.loaded.name, _describe(batch)):
             if not recorder.checks:
-                recorder.checks = verify(recorder.engine.structure, call)
+                recorder.checks = verify(recorder.engine.model, recorder.engine.structure, call)
             # What earlier batches changed in the model must not change this one.
             self.again()
             self.independence.reset()

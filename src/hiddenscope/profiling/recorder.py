@@ -71,7 +71,14 @@ class Recorder:
         structure = find_structure(loaded.model)
         special = special_ids(loaded.tokenizer) if loaded.tokenizer else frozenset[int]()
         chosen = choose_sites(sites, structure)
-        self.engine = Engine(structure, chosen, self.options, special, self._expected_bos())
+        self.engine = Engine(
+            loaded.model,
+            structure,
+            chosen,
+            self.options,
+            special=special,
+            bos=self._expected_bos(),
+        )
         self.checks: list[Check] = []
         self._outer = outer
         self.watches: dict[str, Watch] = {}
@@ -118,7 +125,7 @@ class Recorder:
         with ExitStack() as stack:
             for name, measured in self.engine.streams.items():
                 if name not in self.watches or not self.watches[name].checks:
-                    watch = Watch(measured.stream, measured.sites)
+                    watch = Watch(measured.model, measured.stream, measured.sites)
                     self.watches[name] = watch.__enter__()
                     stack.callback(watch.remove)
             yield

@@ -21,6 +21,8 @@ from hiddenscope.strata import MASSIVE
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from transformers import PreTrainedModel
+
     from hiddenscope.models import Stream
     from hiddenscope.profiling.counts import Counts
     from hiddenscope.profiling.layouts import Options
@@ -55,6 +57,7 @@ class MeasuredStream:
 
     Parameters
     ----------
+    model : PreTrainedModel
     stream : Stream
     sites : sequence of str
     options : Options
@@ -70,15 +73,19 @@ class MeasuredStream:
 
     def __init__(
         self,
+        model: PreTrainedModel,
         stream: Stream,
         sites: Sequence[str],
         options: Options,
+        *,
         special: frozenset[int],
         bos: int | None,
     ) -> None:
-        self.stream, self.options = stream, options
+        self.model, self.stream, self.options = model, stream, options
         self.sites = tuple(sites)
-        self.reader = CallReader(stream, options.strata, special, bos)
+        self.reader = CallReader(
+            model.get_submodule(stream.owner), stream, options.strata, special=special, bos=bos
+        )
         trunk = {site.name for site in stream.trunk}
         self.layouts = {
             name: make_layout(
@@ -108,7 +115,12 @@ class MeasuredStream:
         """Return hooks that follow each forward pass, as in `Engine.capture`."""
         pending = _Pending(self, place, done)
         return Capture(
-            self.stream, self._captured, take=pending.take, begin=pending.begin, end=pending.end
+            self.model,
+            self.stream,
+            self._captured,
+            take=pending.take,
+            begin=pending.begin,
+            end=pending.end,
         )
 
 

@@ -1,0 +1,76 @@
+"""Which modules of a model may be its blocks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers.utils.output_capturing import OutputRecorder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BLOCK_LISTS = ("h", "layers", "blocks", "layer", "block")
+"""What the list of blocks is called in classes that do not declare them."""
+
+
+def candidates(
+    owner: torch.nn.Module, paths: Mapping[torch.nn.Module, str]
+) -> tuple[dict[torch.nn.Module, int], bool]:
+    """Find the modules that may be blocks.
+
+    Parameters
+    ----------
+    owner : Module
+        Whose forward pass runs through them.
+    paths : mapping of Module to str
+        The modules below it, by name.
+
+    Returns
+    -------
+    dict of Module to int
+        Which entry of what the module returns is the hidden state.
+    bool
+        Whether transformers declares them.
+    """
+    recorders = _declaration(owner)
+    if recorders:
+        found = {
+            module: recorder.index
+            for module, path in paths.items()
+            for recorder in recorders
+            if _is_block(module, path, recorder)
+        }
+        return found, True
+    named = {
+        block: 0
+        for module, path in paths.items()
+        if isinstance(module, torch.nn.ModuleList) and path.rpartition(".")[2] in BLOCK_LISTS
+        for block in module
+    }
+    return named, False
+
+
+def _declaration(owner: torch.nn.Module) -> list[OutputRecorder]:
+    declared = (getattr(owner, "_can_record_outputs", None) or {}).get("hidden_states")
+    if not declared:
+        return []
+    # A hybrid declares several kinds of blocks (Jamba: attention and Mamba).
+    return [_recorder(d) for d in (declared if isinstance(declared, list) else [declared])]
+
+
+def _recorder(declared: Any) -> OutputRecorder:
+    if isinstance(declared, OutputRecorder):
+        return declared
+    if isinstance(declared, str):
+        return OutputRecorder(target_class=None, class_name=declared)
+    return OutputRecorder(target_class=declared)
+
+
+def _is_block(module: torch.nn.Module, path: str, recorder: OutputRecorder) -> bool:
+    of_class = recorder.target_class is not None and isinstance(module, recorder.target_class)
+    of_name = recorder.class_name is not None and path.endswith(recorder.class_name)
+    if not (of_class or of_name):
+        return False
+    layer = recorder.layer_name
+    return layer is None or f".{layer.strip('.')}." in f".{path}."

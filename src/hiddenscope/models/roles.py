@@ -1,0 +1,56 @@
+"""What the additions of a block are called: the one thing that goes by names."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from hiddenscope.models.trace import is_linear
+
+if TYPE_CHECKING:
+    from hiddenscope.models.additions import Addition
+    from hiddenscope.models.trace import Trace
+
+ROLES = {
+    # The order decides where a path matches several. What mixes tokens is called attention
+    # here, whatever does it: attention, a state space, a convolution, a Fourier transform.
+    "cross": r"cross|encoder_attn|encdec",
+    "attn": r"attn|attention|mamba|ssm|temporal|conv|fourier|rwkv|retention|delta",
+    "mlp": r"mlp|ffn|ff\b|feed_?forward|moe|expert|intermediate|fc\d?\b|dense_4h|relu_?dense",
+}
+"""What an addition is called, by the path of the module that makes it."""
+
+
+def roles_of(trace: Trace, path: list[Addition], *, parallel: bool) -> list[str] | None:
+    """Name the additions, by the module that makes one or by the linear layers called for it."""
+    roles: list[str] = []
+    begin = -1
+    for source in sorted((a.source for a in path), key=lambda s: s.began):
+        linear = {
+            _role(s.path.removeprefix(trace.path))
+            for s in trace.seen
+            if begin < s.time <= source.time and is_linear(s.module)
+        } - {None}
+        own = _role(source.path.removeprefix(trace.path))
+        own = own or _role(type(source.module).__name__, last=True)
+        named = own or (linear.pop() if len(linear) == 1 else None)
+        if named is None or named in roles:
+            return None
+        roles.append(named)
+        begin = source.time
+    in_order = [role for role in ("attn", "cross", "mlp") if role in roles]
+    return roles if parallel or roles == in_order else None
+
+
+def _role(name: str, *, last: bool = False) -> str | None:
+    """Return the role that a name speaks of.
+
+    Of several, the first in a path, where ``mlp.conv`` is part of an MLP; the last in the name
+    of a class, where RwkvFeedForward is an MLP.
+    """
+    found = {
+        match.start() + (match.end() if last else 0): role
+        for role, names in reversed(ROLES.items())
+        for match in re.finditer(names, name, re.IGNORECASE)
+    }
+    return found[(max if last else min)(found)] if found else None

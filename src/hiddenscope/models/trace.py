@@ -1,0 +1,112 @@
+"""What passes through the modules of one block, written down in one call of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hiddenscope.models.taps import Tap, tensors_in, tensors_out
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """What a block multiplies by: a number, which is its own name, or a tensor of its own."""
+
+    name: float | str
+    value: float | torch.Tensor
+
+
+@dataclass(eq=False)
+class Seen:
+    """One tensor on its way into or out of a module."""
+
+    module: torch.nn.Module
+    path: str
+    side: str
+    key: int | str
+    call: int
+    time: int
+    value: torch.Tensor
+    # Of an output: when its module was called.
+    began: int = -1
+
+    def tap(self, scale: Factor | None = None) -> Tap:
+        """Return the place where it passed."""
+        return Tap(
+            path=self.path,
+            side=self.side,
+            key=self.key,
+            call=self.call,
+            width=int(self.value.shape[-1]),
+            scale=scale.name if scale is not None else None,
+        )
+
+
+@dataclass(eq=False)
+class Trace:
+    """Everything that passes through the modules of one block in one call.
+
+    Parameters
+    ----------
+    block : Module
+    path : str
+    entry : Tensor[batch, pos, channel]
+        What the block read.
+    """
+
+    block: torch.nn.Module
+    path: str
+    entry: torch.Tensor
+    seen: list[Seen] = field(default_factory=list)
+    _clock: int = 0
+    _open: list[int] = field(default_factory=list)
+
+    def enter(
+        self, module: torch.nn.Module, path: str, call: int, args: Any, kwargs: dict[str, Any]
+    ) -> None:
+        """Write down what a module is called with."""
+        self._clock += 1
+        self._open.append(self._clock)
+        self._keep(tensors_in(args, kwargs), module, path, "input", call)
+
+    def leave(self, module: torch.nn.Module, path: str, call: int, output: Any) -> None:
+        """Write down what it returned."""
+        self._clock += 1
+        began = self._open.pop()
+        self._keep(tensors_out(output), module, path, "output", call, began=began)
+
+    def _keep(
+        self,
+        found: dict[int | str, torch.Tensor],
+        module: torch.nn.Module,
+        path: str,
+        side: str,
+        call: int,
+        *,
+        began: int = -1,
+    ) -> None:
+        batch, length = self.entry.shape[:2]
+        for key, value in found.items():
+            # Some modules see the tokens of all rows as one long row.
+            flat = value.ndim == 2 and value.shape[0] == batch * length
+            if value.is_floating_point() and (flat or value.shape[:-1] == (batch, length)):
+                held = value.detach().clone().reshape(batch, length, -1)
+                self.seen.append(Seen(module, path, side, key, call, self._clock, held, began))
+
+
+def is_norm(module: torch.nn.Module) -> bool:
+    """Whether a module is a normalisation, by the name of its class."""
+    return "norm" in type(module).__name__.lower()
+
+
+def is_linear(module: torch.nn.Module) -> bool:
+    """Whether a module is a linear layer, of whatever kind."""
+    # Quantised layers and adapters keep their weights in their own ways, but say what they are.
+    if re.search(r"linear|conv1d", type(module).__name__.lower()):
+        return True
+    weight = getattr(module, "weight", None)
+    return next(module.children(), None) is None and getattr(weight, "ndim", 0) == 2
