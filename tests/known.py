@@ -19,8 +19,8 @@ from stat_helpers import Plain, Window, make_batch
 import hiddenscope as hs
 from hiddenscope import grid
 from hiddenscope.errors import HiddenscopeWarning
+from hiddenscope.measuring.assemble import assemble
 from hiddenscope.profiles import Profile
-from hiddenscope.profiling.assemble import assemble
 from hiddenscope.stats import Layout, StreamState
 from hiddenscope.strata import RECORDED
 

@@ -12,7 +12,7 @@ import torch
 import xarray as xr
 from hypothesis import Phase, settings
 
-from hiddenscope.profiling.assemble import label
+from hiddenscope.measuring.assemble import label
 from hiddenscope.stats import Batch, Layout, gather
 from hiddenscope.strata import PADDING, PLAIN
 from hiddenscope.tokens import NO_TOKEN, Tokens

@@ -374,7 +374,7 @@ def test_sites_and_channels_have_their_colours() -> None:
     same_colour(colours[BLOCKS[0]], "#0c1b4d")
     same_colour(colours[BLOCKS[-1]], "#8fd3d2")
     same_colour(style.site_colours(["block.5.resid_post"])["block.5.resid_post"], "#0c1b4d")
-    found = style.channel_colours(analysis.loud_channels(unlike().stream))
+    found = style.channel_colours(analysis.outstanding_channels(unlike().stream))
     ranked = list(analysis.standing_out(unlike().stream, "all").index)
     assert ranked == [HUGE, LOUD, FARTHER]
     assert found == dict(zip(ranked, style.LOUD, strict=False))
@@ -1158,7 +1158,7 @@ def assert_numbers(axes: Axes, site: str, view: str) -> None:
     table = unlike().channels(site, view)
     found = list(analysis.standing_out(unlike().stream, view, [site]).index)
     assert len(found) <= 5
-    colours = style.channel_colours(analysis.loud_channels(unlike().stream))
+    colours = style.channel_colours(analysis.outstanding_channels(unlike().stream))
     assert [t.get_text() for t in axes.texts] == [str(c) for c in found]
     for text, channel in zip(axes.texts, found, strict=True):
         low, high = table.loc[channel, ["min", "max"]]
@@ -1174,7 +1174,7 @@ def assert_rings(axes: Axes, site: str, view: str, against: str) -> None:
     rings = by_gid(axes.collections)["extremes"]
     table = unlike().extremes(view, site).head(64)
     np.testing.assert_allclose(rings.get_offsets(), table[[against, "value"]].to_numpy(float))
-    colours = style.channel_colours(analysis.loud_channels(unlike().stream))
+    colours = style.channel_colours(analysis.outstanding_channels(unlike().stream))
     wanted = [to_hex(colours.get(c, style.INK)) for c in table["channel"]]
     assert [to_hex(c) for c in rings.get_edgecolors()] == wanted
     assert not len(rings.get_facecolors())
@@ -1262,7 +1262,7 @@ def test_the_scatter_of_few_tokens_draws_every_value() -> None:
     sample = unlike().sample(view)
     first = sample["stratum"].values == "first"
     assert (first.sum(), len(first)) == (6, 7)
-    colours = style.channel_colours(analysis.loud_channels(unlike().stream))
+    colours = style.channel_colours(analysis.outstanding_channels(unlike().stream))
     for n, site in enumerate(sites):
         top, bottom = figure.axes[2 * n : 2 * n + 2]
         state = sample["state"].sel(site=site).values
@@ -1452,7 +1452,7 @@ def test_the_outliers_draw_magnitudes_and_the_map_of_each_site(view: str, sites:
 def test_the_map_numbers_channels_above_their_columns(view: str) -> None:
     figure = picture("outliers", view=view, sites=",".join(SITES))
     texts = figure.axes[1].texts
-    colours = style.channel_colours(analysis.loud_channels(unlike().stream))
+    colours = style.channel_colours(analysis.outstanding_channels(unlike().stream))
     ranked = list(analysis.standing_out(unlike().stream, view).index)
     assert [t.get_text() for t in texts] == [str(c) for c in ranked] == ["31", "7", "19"]
     for text, channel in zip(texts, ranked, strict=True):
@@ -1509,6 +1509,6 @@ def test_the_map_numbers_at_most_eight_channels_apart_from_each_other() -> None:
     expected = places.spread([float(c) for c in numbers], gap, gap / 2, 64 - gap / 2)
     np.testing.assert_allclose([t.xyann[0] for t in right.texts], expected)
     assert np.diff(sorted(expected)).min() >= gap * 0.999
-    colours = style.channel_colours(analysis.loud_channels(p.stream))
+    colours = style.channel_colours(analysis.outstanding_channels(p.stream))
     for text, channel in zip(right.texts, numbers, strict=True):
         same_colour(text.get_color(), colours.get(channel, style.INK))

@@ -26,8 +26,8 @@ from transformers import (
 import hiddenscope as hs
 from hiddenscope import corpus
 from hiddenscope.errors import HiddenscopeError, HiddenscopeWarning
+from hiddenscope.measuring import choose_sites
 from hiddenscope.models import find_structure, load
-from hiddenscope.profiling import choose_sites
 from hiddenscope.sites import Site
 
 if TYPE_CHECKING:

@@ -22,16 +22,16 @@ import hiddenscope as hs
 from hiddenscope.capture import Check, Watch, verify
 from hiddenscope.capture.watch import _residue
 from hiddenscope.errors import HiddenscopeWarning
+from hiddenscope.measuring.findings import check_stream
+from hiddenscope.measuring.unread import unread_checks
 from hiddenscope.models import Step, Stream, Structure, Tap, find_structure, load
 from hiddenscope.models.anatomy import Anatomy
-from hiddenscope.profiling.findings import check_stream
-from hiddenscope.profiling.left_out import left_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hiddenscope.measuring.recorder import Recorder
     from hiddenscope.profiles import Profile
-    from hiddenscope.profiling.recorder import Recorder
 
 WIDTH = 5
 TRUNK = ["embed", "block.0.resid_post", "block.1.resid_post"]
@@ -849,18 +849,18 @@ class TestOfTheTokens:
 
 class TestWhatWasLeftOut:
     def test_nothing_is_said_of_a_model_and_a_text_that_were_read_whole(self) -> None:
-        assert left_out({}, {}) == []
+        assert unread_checks({}, {}) == []
         names = ["a", "b", "c", "d"]
-        (files,) = left_out({}, {"unread_files": names, "unused_weights": []})
+        (files,) = unread_checks({}, {"unread_files": names, "unused_weights": []})
         assert files.name == "checkpoint files"
         assert files.detail.endswith("which were not read: a, b, c and 1 more")
-        (weights,) = left_out({}, {"unread_files": [], "unused_weights": names[:1]})
+        (weights,) = unread_checks({}, {"unread_files": [], "unused_weights": names[:1]})
         assert weights.name == "checkpoint"
 
     def test_tensors_without_a_place_fail_and_the_rest_is_told(self) -> None:
         names = [f"layer.{i}" for i in range(5)]
         identity = {"unused_weights": names, "unread_files": names[:3]}
-        folder, weights, files = left_out({"texts": "2 pictures are not read"}, identity)
+        folder, weights, files = unread_checks({"texts": "2 pictures are not read"}, identity)
         assert (folder.name, folder.passed, folder.level) == ("folder", True, "note")
         assert folder.detail == "of the files of 'texts': 2 pictures are not read"
         assert (weights.name, weights.passed, weights.level) == ("checkpoint", False, "warning")

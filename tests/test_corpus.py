@@ -25,7 +25,7 @@ from transformers import AutoTokenizer, BertTokenizer, ByT5Tokenizer
 
 from hiddenscope import corpus
 from hiddenscope.errors import InputError, SourceError
-from hiddenscope.profiling.manifest import describe_tokenizer
+from hiddenscope.measuring.manifest import describe_tokenizer
 from hiddenscope.strata import PADDING, PLAIN
 from hiddenscope.tokens import NO_TOKEN, Tokens
 
@@ -170,7 +170,7 @@ class TestSources:
         monkeypatch.setattr(os, "access", lambda p, mode: p.name != "shut" and access(p, mode))
         source = str(tmp_path)
         assert [d.name for d in corpus.documents([source])] == [str(tmp_path / "z.txt")]
-        (what,) = corpus.left_out([source]).values()
+        (what,) = corpus.unread_files([source]).values()
         assert sorted(what.split("; ")) == sorted(
             [
                 "3 left out as .png, no text (a.png, b.png, c.png)",
@@ -183,8 +183,8 @@ class TestSources:
                 "1 left out as a folder that may not be read (shut)",
             ]
         )
-        assert "z.txt" in corpus.left_out([source], chat=True)[source]
-        assert corpus.left_out([str(tmp_path / "z.txt"), "-", "sample:mixed"]) == {}
+        assert "z.txt" in corpus.unread_files([source], chat=True)[source]
+        assert corpus.unread_files([str(tmp_path / "z.txt"), "-", "sample:mixed"]) == {}
 
     def test_the_samples_are_as_promised(self, tokenizer: PreTrainedTokenizerBase) -> None:
         mixed = list(corpus.documents(["sample:mixed"]))

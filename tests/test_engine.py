@@ -15,17 +15,17 @@ import torch
 from stat_helpers import assert_identical, snapshot
 
 from hiddenscope.errors import MergeError
+from hiddenscope.measuring.choose import choose_sites
+from hiddenscope.measuring.counts import Counts
+from hiddenscope.measuring.engine import Engine
+from hiddenscope.measuring.layouts import Options
 from hiddenscope.models import find_structure, forward_arguments
-from hiddenscope.profiling.choose import choose_sites
-from hiddenscope.profiling.counts import Counts
-from hiddenscope.profiling.engine import Engine
-from hiddenscope.profiling.layouts import Options
 from hiddenscope.stats import Fold
 from hiddenscope.strata import PLAIN
 from hiddenscope.tokens import Tokens
 
 if TYPE_CHECKING:
-    from hiddenscope.profiling.state import RunState
+    from hiddenscope.measuring.state import RunState
 
 REGULAR = PLAIN.index("regular")
 

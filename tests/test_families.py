@@ -16,17 +16,17 @@ from models_page import Page, Row
 import hiddenscope as hs
 from hiddenscope.capture import Capture
 from hiddenscope.errors import ModelError
+from hiddenscope.measuring.counts import Counts
 from hiddenscope.models import find_structure, forward_arguments, plain_ids, value_of
-from hiddenscope.profiling.counts import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from transformers import PreTrainedModel
 
+    from hiddenscope.measuring.recorder import Recorder
+    from hiddenscope.measuring.state import Pass
     from hiddenscope.models import Stream
-    from hiddenscope.profiling.recorder import Recorder
-    from hiddenscope.profiling.state import Pass
     from hiddenscope.tokens import Tokens
 
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"

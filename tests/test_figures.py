@@ -291,7 +291,7 @@ def test_the_scatter_draws_every_outermost_value(real: Profile) -> None:
 
 
 def test_a_channel_keeps_its_colour_in_every_figure(drawings: Drawings, real: Profile) -> None:
-    colours = channel_colours(analysis.loud_channels(real.stream))
+    colours = channel_colours(analysis.outstanding_channels(real.stream))
     assert list(colours)[:2] == [7, 9]
     found = []
     for figure in (

@@ -13,11 +13,11 @@ from conftest import TEXT
 import hiddenscope as hs
 from hiddenscope.errors import HiddenscopeWarning
 from hiddenscope.models import (
+    attended_tokens,
     context_length,
     find_rotary,
     forward_arguments,
     load,
-    picked_tokens,
 )
 from hiddenscope.strata import PADDING
 from hiddenscope.tokens import NO_TOKEN, Tokens
@@ -170,7 +170,7 @@ def test_a_family_that_is_not_known_is_tried_out() -> None:
 def test_where_attention_picks_tokens_a_long_row_shares_with_its_own_length(family: str) -> None:
     model = tiny.make(family, max_position_embeddings=256)
     picked = 4
-    assert picked_tokens(model) == picked
+    assert attended_tokens(model) == picked
     # Tokens that occur again have equal scores, and so do those whose scores are zero.
     texts = [SHORT, LONG, " the river the river" * 9, TEXT, SHORT, SHORT[::-1]]
     p = profiled(model, texts)
@@ -200,8 +200,8 @@ def test_rows_of_which_attention_picks_all_share_batches() -> None:
 def test_how_many_tokens_attention_picks_is_read_off_the_configuration(
     kind: str, count: int | None
 ) -> None:
-    assert picked_tokens(tiny.make(kind)) == count
-    assert picked_tokens(torch.nn.Linear(2, 2)) is None
+    assert attended_tokens(tiny.make(kind)) == count
+    assert attended_tokens(torch.nn.Linear(2, 2)) is None
 
 
 class TestDecoder:

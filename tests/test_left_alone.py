@@ -20,7 +20,7 @@ from hiddenscope.models import (
     forward_arguments,
     left_alone,
     load,
-    padding_changes,
+    padding_shift,
     plain_ids,
 )
 
@@ -141,7 +141,7 @@ def check(model: PreTrainedModel) -> None:
 
 LOOKS: dict[str, Callable[[PreTrainedModel], object]] = {
     "probe": find_structure,
-    "padding": lambda model: padding_changes(model, "left"),
+    "padding": lambda model: padding_shift(model, "left"),
     "checks": check,
 }
 
@@ -177,7 +177,7 @@ def test_also_after_an_error(change: str) -> None:
     with pytest.raises(ModelError, match="over 6 tokens failed"):
         find_structure(model)
     with pytest.raises(ModelError, match="over 6 tokens failed: ZeroDivisionError"):
-        padding_changes(model, "right")
+        padding_shift(model, "right")
     after = everything(model)
     assert {key for key in before if before[key] != after[key]} == set()
     assert torch.equal(run(model.eval()), expected)

@@ -14,9 +14,9 @@ from transformers.masking_utils import create_masks_for_generate
 
 import hiddenscope as hs
 from hiddenscope.errors import MaskError
+from hiddenscope.measuring.calls import CallReader
+from hiddenscope.measuring.masks import Past, read_mask
 from hiddenscope.models import find_structure
-from hiddenscope.profiling.calls import CallReader
-from hiddenscope.profiling.masks import Past, read_mask
 from hiddenscope.strata import PADDING, PLAIN, RECORDED
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
+    from hiddenscope.measuring.recorder import Recorder
     from hiddenscope.profiles import Profile
-    from hiddenscope.profiling.recorder import Recorder
 
 IDS = torch.tensor([[11, 12, 13, 14, 15, 16], [21, 22, 23, 24, 25, 26]])
 REAL = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1]])

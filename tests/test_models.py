@@ -219,7 +219,7 @@ def test_an_output_of_another_width_is_no_site() -> None:
 
 
 def test_a_failed_check_is_a_loud_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hiddenscope.profiling import recorder
+    from hiddenscope.measuring import recorder
 
     def wrong(model: object) -> object:
         found = find_structure(model)

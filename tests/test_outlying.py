@@ -14,7 +14,7 @@ from known import BLOCKS, SITES, THRESHOLDS, VIEWS, Known, from_arrays, known, q
 
 import hiddenscope as hs
 from hiddenscope import analysis
-from hiddenscope.analysis import outlying
+from hiddenscope.analysis import massive, outlying
 from hiddenscope.errors import InputError, ProfileError
 from hiddenscope.profiles import Profile
 from hiddenscope.stats import find_massive
@@ -105,9 +105,9 @@ def test_a_value_at_the_limit_is_not_massive(full: Known) -> None:
 
     def listed(magnitude: float, ratio: float) -> list[tuple]:
         limits = {"massive": magnitude, "massive_ratio": ratio}
-        return list(outlying.massive(stream, "all", limits)[keys].itertuples(index=False))
+        return list(massive.massive(stream, "all", limits)[keys].itertuples(index=False))
 
-    table = outlying.massive(stream, "all", {"massive": 50.0, "massive_ratio": 1.0})
+    table = massive.massive(stream, "all", {"massive": 50.0, "massive_ratio": 1.0})
     exact = 0
     for number, row in enumerate(table[keys].head(6).itertuples(index=False)):
         size, median = abs(float(table["value"][number])), float(table["site_median"][number])
@@ -162,11 +162,11 @@ def test_values_of_a_channel_are_counted_by_site_and_cut_by_stratum() -> None:
     block, other = "block.4.resid_post", "block.5.resid_post"
     rows = [(block, "regular", 3)] * 7 + [(block, "first", 3)] * 4 + [(other, "first", 3)] * 2
     for more, cut in (([], False), ([(block, "regular", 3)], True)):
-        table = outlying._by_channel(massive_rows(*rows, *more, ("embed", "first", 9)))
+        table = massive.massive_channels(massive_rows(*rows, *more, ("embed", "first", 9)))
         assert table.loc[3, ["sites", "values", "cut"]].tolist() == [2, 11 + len(more), cut]
         assert table.loc[9, ["sites", "blocks", "values", "cut"]].tolist() == [1, "", 1, False]
         assert table["blocks"].tolist() == ["4–5", ""]
-    empty = outlying._by_channel(massive_rows())
+    empty = massive.massive_channels(massive_rows())
     assert empty.empty
     assert empty.index.name == "channel"
 
@@ -308,7 +308,7 @@ def test_the_rules_are_those_of_what_linear_layers_read() -> None:
     over = {"attn_norm", "attn_mix", "cross_norm", "cross_mix", "mlp_norm", "mlp_act"}
     rms = {"resid_post", "resid_mid"}
     assert dict.fromkeys(over, "over") | dict.fromkeys(rms, "over_rms") == outlying.RULES
-    assert outlying.KEPT_OF_A_CHANNEL == 8
+    assert massive.KEPT_OF_A_CHANNEL == 8
 
 
 def test_without_a_point_that_has_a_rule_all_sites_count_together() -> None:

@@ -33,7 +33,7 @@ from stat_helpers import (
 
 from hiddenscope import grid
 from hiddenscope.errors import HiddenscopeWarning, MergeError
-from hiddenscope.profiling import layouts
+from hiddenscope.measuring import layouts
 from hiddenscope.stats import (
     ACCUMULATORS,
     Accumulator,

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hiddenscope.errors import HiddenscopeError, HiddenscopeWarning
+    from hiddenscope.measuring import Recorder, from_states, profile, record
     from hiddenscope.profiles import Profile
-    from hiddenscope.profiling import Recorder, from_states, profile, record
 
 __version__ = "0.1.0"
 
@@ -21,10 +21,10 @@ _WHERE = {
     "HiddenscopeError": "hiddenscope.errors",
     "HiddenscopeWarning": "hiddenscope.errors",
     "Profile": "hiddenscope.profiles",
-    "Recorder": "hiddenscope.profiling",
-    "from_states": "hiddenscope.profiling",
-    "profile": "hiddenscope.profiling",
-    "record": "hiddenscope.profiling",
+    "Recorder": "hiddenscope.measuring",
+    "from_states": "hiddenscope.measuring",
+    "profile": "hiddenscope.measuring",
+    "record": "hiddenscope.measuring",
 }
 
 __all__ = [

@@ -36,7 +36,7 @@ class Variable:
     since : int
         The schema version that added it: files of older ones lack it and are whole.
     form : str, optional
-        The form of the co-moments that alone has it.
+        The only form of the co-moments that has the variable; None if it has no such limit.
     settings : mapping of str to str
         Attribute → the field of the run's layout that it holds.
     """

@@ -147,8 +147,8 @@ class Strata(Sequence[str]):
         base : ndarray of int8
             The code of each token that is neither first nor special; `PADDING` stays.
         causal : bool
-            In a causal stream such tokens are ``first``, special or not; in a bidirectional one
-            nothing is first merely by position.
+            In a causal stream the tokens marked in `starts` are ``first``, even special ones; in
+            a bidirectional stream no token is ``first``.
 
         Returns
         -------
@@ -164,7 +164,7 @@ class Strata(Sequence[str]):
 
 
 def _table(*between: str) -> Strata:
-    """Make the strata of a run from those that lie between the ones that every run has."""
+    """Make the strata of a run: `between` goes between the strata that every run has."""
     names = (FIRST, SPECIAL, *between, MASSIVE)
     return Strata(names, LEFT_OUT_OF_REST & set(names))
 

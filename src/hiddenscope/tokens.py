@@ -32,8 +32,8 @@ class Tokens:
     ids : ndarray[batch, pos] of int64
         `NO_TOKEN` for padding, and where ids are not known.
     strata : ndarray[batch, pos] of int8
-        Stratum codes, `hiddenscope.strata.PADDING` for padding. Until `stratified`, those of
-        each token as if it were neither first nor special.
+        Stratum codes, `hiddenscope.strata.PADDING` for padding. Before `stratified` is called,
+        first and special tokens have the codes that they would have as ordinary tokens.
     starts : ndarray[batch, pos] of bool
         Whether nothing comes before the token in its text.
     positions, document : ndarray[batch, pos] of int64
@@ -124,7 +124,7 @@ class Tokens:
         return order[np.count_nonzero(flat < 0) :]
 
     def count(self, strata: int) -> NDArray[np.int64]:
-        """Count the tokens of each of so many strata."""
+        """Count the tokens of each stratum, by code, for this number of strata."""
         return np.bincount(self.strata.ravel()[self.order], minlength=strata)
 
     def cut(self, length: int) -> Self:
@@ -149,9 +149,9 @@ class Tokens:
         return replace(self, strata=codes)
 
     def shift_right(self, start: NDArray[np.int64]) -> Self:
-        """Return what a decoder reads that is to say this text: a start token, then the text.
+        """Return what a decoder reads to produce this text: a start token, then the text.
 
-        The text lies on the left of each row, padding on the right, where it stays.
+        The text is on the left of each row; padding is on the right and stays there.
 
         Parameters
         ----------
@@ -160,8 +160,8 @@ class Tokens:
         Returns
         -------
         Tokens
-            Each token in the stratum and document that it has in the text, but for the last,
-            which falls away; the start token is where the text starts.
+            Each token keeps the stratum and document that it has in the text. The last token is
+            dropped. The start token is where the text starts.
         """
 
         def behind(values: NDArray[Any], first: Any, filler: Any) -> NDArray[Any]:

@@ -3,7 +3,12 @@
 from hiddenscope.analysis.correlation import covariance, r2, wing
 from hiddenscope.analysis.density import scale_of
 from hiddenscope.analysis.distribution import histogram, quantiles
-from hiddenscope.analysis.largest import largest_by_channel, loud_channels, magnitudes, standing_out
+from hiddenscope.analysis.largest import (
+    largest_by_channel,
+    magnitudes,
+    outstanding_channels,
+    standing_out,
+)
 from hiddenscope.analysis.outlying import (
     THRESHOLDS,
     Outliers,
@@ -52,7 +57,6 @@ __all__ = [
     "hf_index",
     "histogram",
     "largest_by_channel",
-    "loud_channels",
     "loudest",
     "loudest_words",
     "magnitudes",
@@ -61,6 +65,7 @@ __all__ = [
     "moments",
     "norms",
     "outliers",
+    "outstanding_channels",
     "positions",
     "quantiles",
     "r2",

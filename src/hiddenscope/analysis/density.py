@@ -24,9 +24,10 @@ SCALES = ("linear", "asinh", "sigma")
 BEYOND = 1e-4
 """The share of a site's values that may lie beyond a figure's range, on either side."""
 MANY_TIMES = 10.0
-"""An axis is asinh where the widest site is so many times as wide as the narrowest block."""
+"""An axis is asinh where the widest site is more than this many times as wide as the narrowest
+block."""
 DOMINATED = 0.1
-"""One value with this share of a site's variance makes its σ a number about that value."""
+"""If one value has this share of a site's variance, σ says little about the other values."""
 _COLUMNS = ["site", "left", "right", "count", "share", "density", "normal"]
 _ONE_SIGMA = (0.15865525393145707, 0.8413447460685429)
 
@@ -73,8 +74,8 @@ def densities(
     x : {'linear', 'asinh', 'sigma'}
         In activations, in bins that are equal on a linear or an asinh axis; or in standard
         deviations of the site from its mean, in equal bins. Where one value holds `DOMINATED`
-        of a site's variance, all sites are scaled by quantiles instead: from the median, in
-        halves of the distance of the two between which a normal has 68 %.
+        of a site's variance, all sites are scaled by quantiles instead: from the median, in units
+        of half the distance between the two quantiles that enclose 68 % of a normal.
     bins : int
         Over the common range; edges are then moved to the grid's cell boundaries.
     view : str
@@ -114,7 +115,7 @@ def densities(
     shown = list(usable.index)
     levels = quantiles(stream, [BEYOND, 1 - BEYOND, 0.0, 1.0], view, shown).values
     ends = levels[:, :2].copy()
-    # Of few values not even one may lie beyond, also where no token is finite as a whole.
+    # With few values, none may lie beyond the range, even if no token is finite in all channels.
     few = usable["tokens"].to_numpy() * group(stream, "moments").sizes["channel"] * BEYOND < 1
     ends[few] = levels[few, 2:]
     origin, unit = (usable[k].to_numpy(np.float64)[:, None] for k in ("origin", "unit"))

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 STANDS_OUT = 2.5
-"""A channel stands out at a site where its largest magnitude is so many times the median one."""
+"""A channel stands out at a site where its largest magnitude is at least this many times the
+median channel's."""
 
 
 @cached
@@ -97,7 +98,7 @@ def standing_out(
     return found.sort_values(ascending=False, kind="stable")
 
 
-def loud_channels(stream: xr.DataTree) -> list[int]:
+def outstanding_channels(stream: xr.DataTree) -> list[int]:
     """Return the channels that stand out anywhere, over all tokens, the most first."""
     return [int(c) for c in standing_out(stream, "all").index]
 

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from hiddenscope import words
-from hiddenscope.analysis.largest import site_medians
+from hiddenscope.analysis.massive import massive, massive_channels
 from hiddenscope.analysis.shares import loudest
-from hiddenscope.analysis.token_tables import extremes
 from hiddenscope.analysis.views import group, manifest, site_names, strata_index
 from hiddenscope.errors import ProfileError
 from hiddenscope.sites import Site
@@ -48,8 +46,6 @@ RULES = {
 On the residual stream, whose scale grows through the blocks, a value is held against the root
 mean square of its own hidden state; elsewhere against the paper's fixed magnitude.
 """
-KEPT_OF_A_CHANNEL = 8
-"""How many values of one channel `extremes` keeps, at each site and of each stratum."""
 
 
 NO_EXTREMES = (
@@ -149,37 +145,7 @@ def outliers(stream: xr.DataTree, view: str = "rest") -> Outliers:
     if "extremes" not in stream.children:
         return Outliers(thresholds, notes, None, None, table)
     found = massive(stream, view, thresholds)
-    return Outliers(thresholds, notes, found, _by_channel(found), table)
-
-
-def massive(stream: xr.DataTree, view: str, thresholds: dict[str, float]) -> pd.DataFrame:
-    """List the massive activations among the extremes of a view, as in `Outliers`."""
-    table = extremes(stream, view)
-    medians = site_medians(stream).reindex(table["site"]).to_numpy()
-    table.insert(list(table.columns).index("median") + 1, "site_median", medians)
-    magnitude = table["value"].abs().astype(np.float64)
-    far = (magnitude > thresholds["massive"]) & (magnitude > thresholds["massive_ratio"] * medians)
-    return table[far].reset_index(drop=True)
-
-
-def _by_channel(found: pd.DataFrame) -> pd.DataFrame:
-    rows = []
-    for channel, part in found.groupby("channel", sort=False):
-        blocks = [b for b in (Site(s).block for s in part["site"]) if b is not None]
-        kept = part.groupby(["site", "stratum"]).size()
-        top = part.iloc[0]
-        rows.append(
-            {
-                "channel": channel,
-                "sites": part["site"].nunique(),
-                "blocks": words.ranges(sorted(set(blocks))),
-                "values": int(part.groupby("site").size().max()),
-                "cut": bool((kept >= KEPT_OF_A_CHANNEL).any()),
-                **{key: top[key] for key in ("value", "site", "piece", "position")},
-            }
-        )
-    columns = ["channel", "sites", "blocks", "values", "cut", "value", "site", "piece", "position"]
-    return pd.DataFrame(rows, columns=columns).set_index("channel")
+    return Outliers(thresholds, notes, found, massive_channels(found), table)
 
 
 def outlier_channels(
@@ -214,7 +180,7 @@ def outlier_channels(
                 f"root mean square of them all: under {needed} the rule of outlier channels "
                 "cannot speak"
             )
-        table = _meeting(stream, view, thresholds, at, rule)
+        table = _channels_over_limit(stream, view, thresholds, at, rule)
         tables.append(table.assign(point=point, rule=rule))
     return pd.concat(tables).sort_values("variance", ascending=False, kind="stable"), tuple(notes)
 
@@ -227,7 +193,7 @@ def _points(stream: xr.DataTree) -> dict[str, NDArray[np.int64]]:
     return held or {"": np.arange(len(names))}
 
 
-def _meeting(
+def _channels_over_limit(
     stream: xr.DataTree,
     view: str,
     thresholds: dict[str, float],

@@ -26,7 +26,7 @@ BY = ("variance", "offset", "pooled")
 def loudest(
     stream: xr.DataTree, view: str = "rest", k: int | None = None, by: str = "variance"
 ) -> pd.DataFrame:
-    """Rank the channels by what they hold of a block's states, averaged over the blocks.
+    """Rank the channels by their share of each block's variance or offset, averaged over blocks.
 
     With m2 the sum of squares about a channel's own mean, μ its mean, n the tokens and m the
     grand mean of a site over its channels:

@@ -61,7 +61,7 @@ def norms(
     Returns
     -------
     DataFrame[site]
-        ``tokens`` and a column a quantile, such as ``q0.5``, within one cell (0.79 %).
+        ``tokens`` and one column per quantile, such as ``q0.5``, within one cell (0.79 %).
 
     Raises
     ------

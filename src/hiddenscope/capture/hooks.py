@@ -128,8 +128,8 @@ class Capture:
         taps = [place for place in here if place[1].side == "input"]
 
         def hook(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            # Outside of a forward pass of the owner, a module runs on someone else's behalf: a
-            # gradient checkpoint that is computed again, or a call of the block alone.
+            # Calls outside of a forward pass of the owner are ignored, such as a gradient
+            # checkpoint that is computed again, or a call of the block alone.
             if self._seen is not None:
                 self._calls[module] = self._calls.get(module, -1) + 1
                 self._hand_over(module, taps, args, kwargs, None)

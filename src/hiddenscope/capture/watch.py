@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MAX_TOKENS = 256
 ROUNDINGS = 4
-"""An equation may be off by so many roundings of each of its terms."""
+"""An equation may be off by this number of roundings of each of its terms."""
 
 
 class Watch:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hiddenscope import __version__
-from hiddenscope.cli import plot, profile, show, sites, streams
+from hiddenscope.cli import plot, profile, show, sites, terminal
 from hiddenscope.cli.runs import INTERRUPTED, Interrupted
 from hiddenscope.errors import HiddenscopeError
 
@@ -49,10 +49,10 @@ def main() -> None:
     """Run the command line; our own errors end it in one line and exit code 2."""
     # A run that is ended by the system cleans up as one that is ended by hand.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    # What libraries say of their own parts when they are imported is not of the measurement.
+    # Messages that libraries log about themselves on import do not concern the measurement.
     for library in ("torchao", "torch.utils._pytree"):
         logging.getLogger(library).setLevel(logging.ERROR)
-    with streams.guarded() as guard:
+    with terminal.guarded() as guard:
         code = _run()
         failure = guard.failure()
         if failure is not None:

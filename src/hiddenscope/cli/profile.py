@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hiddenscope.cli import runs, streams
+from hiddenscope.cli import runs, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as RichProgress
 
+    from hiddenscope.measuring import Progress
     from hiddenscope.profiles import Profile
-    from hiddenscope.profiling import Progress
 
 
 def command(
@@ -55,7 +55,7 @@ def command(
         int | None,
         typer.Option(help="Tokens of a window.", show_default="the model's context, ≤ 2048"),
     ] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Stop after so many tokens.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Stop after this many tokens.")] = None,
     batch_tokens: Annotated[int, typer.Option(help="Tokens of a batch.")] = 4096,
     dtype: Annotated[
         str | None,
@@ -124,7 +124,7 @@ def command(
     console = Console(highlight=False)
     progress = _Progress(console)
     with runs.folder_for(output, model, force=force) as folder:
-        from hiddenscope.profiling import profile
+        from hiddenscope.measuring import profile
         from hiddenscope.sites import check_patterns
 
         check_patterns(sites)
@@ -208,7 +208,7 @@ class _Progress:
             from rich import progress as rp
 
             self.bar = rp.Progress(
-                rp.SpinnerColumn("dots" if streams.can_show("⠋") else "line"),
+                rp.SpinnerColumn("dots" if terminal.can_show("⠋") else "line"),
                 rp.TextColumn("{task.description}"),
                 rp.BarColumn(),
                 rp.TextColumn("{task.fields[rate]}"),

@@ -72,7 +72,7 @@ def folder_for(output: Path | None, model: str, *, force: bool) -> Iterator[Path
 
 
 def _claim(model: str) -> Path:
-    """Make the next free folder; that it was made by us is what makes it ours."""
+    """Make the next free folder; making it reserves it, so that no other run takes it."""
     stem = (
         re.sub(r"[^\w.-]+", "-", Path(model).name.removesuffix(".gguf"))[:60].strip("-.") or "run"
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hiddenscope.cli import runs, streams
+from hiddenscope.cli import runs, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ def command(
     ] = None,
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.TABLE,
 ) -> None:
-    """Show a profile: a row a site, and the checks."""
+    """Show a profile: a table by site, and the checks."""
     from rich.console import Console
 
     from hiddenscope import analysis
@@ -134,7 +134,7 @@ def print_checks(made: Profile, console: Console) -> None:
             mark, style = ("·", "dim")
         elif check["level"] == "warning" and not check["passed"]:
             mark, style = ("!", "yellow")
-        mark = streams.shown(mark)
+        mark = terminal.shown(mark)
         console.print(f"[{style}]{mark}[/] {escape(check['name'])}: {escape(check['detail'])}")
 
 
@@ -161,7 +161,7 @@ def _table(made: Profile, view: str, sites: str | None) -> Table:
     for column in ("HF", "tokens", "std", "min", "max", "excess\nkurtosis"):
         table.add_column(column, justify="right", no_wrap=True)
     # The small histograms are drawn in characters that not every terminal has.
-    drawn = streams.can_show(_BARS)
+    drawn = terminal.can_show(_BARS)
     if drawn:
         table.add_column("log density\n−max … +max", no_wrap=True)
     chosen = (

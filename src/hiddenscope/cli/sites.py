@@ -27,8 +27,8 @@ def command(
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.TABLE,
 ) -> None:
     """List the sites of a model: name, index in Hugging Face's tuple, width, module."""
+    from hiddenscope.measuring import choose_sites, site_table
     from hiddenscope.models import find_structure, load
-    from hiddenscope.profiling import choose_sites, site_table
     from hiddenscope.sites import check_patterns
 
     check_patterns(sites)

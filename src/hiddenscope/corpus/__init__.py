@@ -10,8 +10,8 @@ from hiddenscope.corpus.sources import (
     Document,
     check_sources,
     documents,
-    left_out,
     size,
+    unread_files,
 )
 from hiddenscope.corpus.tally import Tally
 from hiddenscope.corpus.windows import Windower, limit_tokens
@@ -30,9 +30,9 @@ __all__ = [
     "check_template",
     "check_tokenizer",
     "documents",
-    "left_out",
     "limit_tokens",
     "shards",
     "size",
     "special_ids",
+    "unread_files",
 ]

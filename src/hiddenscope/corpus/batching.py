@@ -29,7 +29,7 @@ def batches(
     Tokens[batch, pos]
     """
     rows: list[Tokens] = []
-    # Longest first: the batch that needs the most memory comes when least is at stake.
+    # Longest first: if the largest batch does not fit into memory, this shows before other work.
     for window in sorted(windows, key=lambda w: -w.length):
         full = (len(rows) + 1) * rows[0].length > batch_tokens if rows else False
         if rows and (full or not (padded or window.length == rows[0].length)):

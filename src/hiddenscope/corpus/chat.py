@@ -41,15 +41,15 @@ def render(
 ) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
     """Render a conversation with the tokenizer's chat template and tell who wrote each token.
 
-    The text of a message is of its role where the template writes it as it is, trimmed or as
-    JSON; of one that the template takes apart, as it drops ``<think>…</think>``, the words that
-    are left. That text is ``content``, ``reasoning_content`` and, of ``tool_calls``, the
-    functions' names and the arguments: their JSON where the template writes it as Python's
-    ``json.dumps`` does, else the strings in it. Everything else is ``template``: headers, a
-    system prompt of the template's own, the tools, the JSON round a call, and whatever it writes
-    a second time. A token across a border is of the role if it holds a character of the role's
-    that is not white space. Where the template has ``{% generation %}`` blocks, these alone tell
-    what is the assistant's.
+    The text of a message belongs to its role where the template writes it unchanged, trimmed or
+    as JSON. If the template removes parts of a message, such as ``<think>…</think>``, the words
+    that are left belong to the role. This text is ``content``, ``reasoning_content`` and, in
+    ``tool_calls``, the names of functions and their arguments: the whole JSON of the arguments if
+    the template writes it as Python's ``json.dumps`` does, else only the strings in it.
+    Everything else is ``template``: headers, a system prompt of the template's own, the tools,
+    the JSON around a call, and any text that it writes a second time. A token across a border
+    belongs to the role if it holds a character of the role that is not white space. Where the
+    template has ``{% generation %}`` blocks, only these decide what belongs to the assistant.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class _Template:
         """Return the text, and the spans of the template's generation blocks, if it has any.
 
         ``apply_chat_template`` returns these blocks by token, and loses them where one begins
-        with a space that the tokenizer does not count to the token, so it is gone round.
+        with a space that the tokenizer does not count to the token, so it is not used here.
         """
         tracked = generation and _GENERATION.search(self.source) is not None
         try:

@@ -77,8 +77,8 @@ class Encoder:
     ----------
     tokenizer : PreTrainedTokenizerBase
     bos : {'auto', 'add', 'never'}
-        As the tokenizer (or the chat template) does; a BOS put where none stands; the BOS that
-        the tokenizer (or the chat template) puts first taken away.
+        ``auto``: as the tokenizer (or the chat template) does; ``add``: a BOS is added where there
+        is none; ``never``: a BOS that the tokenizer (or the chat template) puts first is removed.
     chat : bool
         Documents are conversations.
 
@@ -103,9 +103,9 @@ class Encoder:
         if bos == "add":
             _check_bos(tokenizer, opened=opened)
         first = tokenizer("a")["input_ids"][:1]
-        self._put = tokenizer.bos_token_id if bos == "add" and not opened else None
+        self._bos_to_add = tokenizer.bos_token_id if bos == "add" and not opened else None
         takes = bos == "never" and (chat or first == [tokenizer.bos_token_id])
-        self._taken = tokenizer.bos_token_id if takes else None
+        self._bos_to_remove = tokenizer.bos_token_id if takes else None
 
     def whole(self, document: Document) -> Piece:
         """Return a document's tokens, with a BOS before them or not, uncut."""
@@ -121,14 +121,14 @@ class Encoder:
             yield from self._cut(*self._without_bos(render(self.tokenizer, document)), length)
             return
         if length is not None:
-            length += (self._taken is not None) - (self._put is not None)
+            length += (self._bos_to_remove is not None) - (self._bos_to_add is not None)
         for tokens in self._tokenize(document.text, length):
             ids, strata = self._without_bos(self._piece(tokens))
             if len(ids):
                 yield self._with_bos(ids, strata)
 
     def closed(self, piece: Piece) -> Piece:
-        """Return a piece with the tokenizer's EOS after it, if it has one that stands not there."""
+        """Return a piece with the tokenizer's EOS, if any, appended unless it is already there."""
         ids, strata = piece
         eos = self.tokenizer.eos_token_id
         if eos is None or (len(ids) and ids[-1] == eos):
@@ -139,13 +139,13 @@ class Encoder:
         return np.array(ids, np.int64), np.full(len(ids), self.neutral, np.int8)
 
     def _with_bos(self, ids: NDArray[np.int64], strata: NDArray[np.int8]) -> Piece:
-        if self._put is None or ids[0] == self._put:
+        if self._bos_to_add is None or ids[0] == self._bos_to_add:
             return ids, strata
-        return np.insert(ids, 0, self._put), np.insert(strata, 0, self.neutral)
+        return np.insert(ids, 0, self._bos_to_add), np.insert(strata, 0, self.neutral)
 
     def _without_bos(self, piece: Piece) -> Piece:
         ids, strata = piece
-        leads = self._taken is not None and len(ids) and ids[0] == self._taken
+        leads = self._bos_to_remove is not None and len(ids) and ids[0] == self._bos_to_remove
         return (ids[1:], strata[1:]) if leads else piece
 
     def _cut(
@@ -153,7 +153,7 @@ class Encoder:
     ) -> Iterator[Piece]:
         start = 0
         while start < len(ids):
-            added = self._put is not None and ids[start] != self._put
+            added = self._bos_to_add is not None and ids[start] != self._bos_to_add
             stop = len(ids) if length is None else start + length - added
             yield self._with_bos(ids[start:stop], strata[start:stop])
             start = stop

@@ -3,8 +3,9 @@
 A chat template is a program: it trims, merges, reorders and drops what it is given, so a search
 for a message's text in what was rendered may find it in the wrong place, or twice. Instead the
 conversation is rendered once more with every character of the message replaced by a mark that
-stands nowhere else. Where the two renderings differ, by marks alone, the message wrote; had the
-template treated the marked message otherwise, the rest would differ as well.
+stands nowhere else. If the two renderings differ only by marks, the marks show which characters
+the message wrote; if the template had treated the marked message differently, other characters
+would differ as well.
 """
 
 from __future__ import annotations
@@ -143,8 +144,8 @@ def _spans(
 ) -> Iterator[tuple[int, int]]:
     """Yield where a marked text stands: as it is, trimmed or as JSON; else its words.
 
-    A template may write a text again, as the function's name over a tool's answer: it is the
-    message's where it stands first.
+    A template may write a text more than once, such as a function's name above a tool's answer:
+    only the first occurrence is the message's.
     """
     mark = max(map(ord, marked), default=0)
     if mark < base:  # nothing but white space or tags

@@ -20,9 +20,9 @@ def shards(
     """Group documents, in order, into shards of at most `shard_bytes` of UTF-8.
 
     A document longer than a shard is cut at white space into parts, so that the tokenizer never
-    holds more than a shard. It stays one document, whose windows start anew with each part, and
-    are numbered from the byte where the part starts: they are told apart without looking back.
-    A chat is never cut: half a conversation is none.
+    holds more than a shard. It stays one document. Its windows start anew with each part and are
+    numbered from the byte where the part starts, so that all their numbers differ without a look
+    at earlier parts. A chat is never cut, because its messages belong together.
 
     Yields
     ------

@@ -132,7 +132,7 @@ def size(sources: Sequence[str], texts: Sequence[str] = (), *, chat: bool = Fals
     return literal + sum(p.stat().st_size for p in paths)
 
 
-def left_out(sources: Sequence[str], *, chat: bool = False) -> dict[str, str]:
+def unread_files(sources: Sequence[str], *, chat: bool = False) -> dict[str, str]:
     """Say by folder which of its files are not read, and why; empty where all are."""
     named = {s: skipped(s, chat=chat) for s in sources if s != STDIN}
     return {source: what for source, what in named.items() if what}

@@ -78,8 +78,8 @@ class Windower:
         ----------
         documents : iterable of Document
         tally : Tally
-            Where documents and windows are counted as they are taken: whoever stops early has
-            not seen the rest.
+            Counts documents and windows as they are taken: after an early stop, the rest is not
+            counted.
 
         Yields
         ------
@@ -139,7 +139,7 @@ class Windower:
                 strata[here],
                 own,
                 of_token[here],
-                # Not its place in a document, but equal for no two windows of one.
+                # Not the index within a document, but different for all windows of a document.
                 window=int(part_start[start]) + number,
                 digest=int.from_bytes(digest, "little"),
             )
@@ -147,7 +147,7 @@ class Windower:
     def _separated(self, pieces: list[Piece]) -> list[Piece]:
         """Put an EOS between documents where the next does not start with a BOS."""
         return [
-            # Nothing follows the last one: it is as if one like it did.
+            # Nothing follows the last piece: it is treated as if a piece like it followed.
             piece if self._opens(piece if after is None else after) else self.encoder.closed(piece)
             for piece, after in zip_longest(pieces, pieces[1:])
         ]

@@ -139,7 +139,7 @@ def save(figure: Figure, path: str | Path) -> Path:
     """Write a figure as PNG (300 dpi), SVG (text stays text) or PDF, by the file's suffix.
 
     The same figure gives the same bytes. It is written beside its place and then renamed, so a
-    file that is there already is replaced whole or not at all.
+    file that is there already is replaced atomically.
 
     Raises
     ------

@@ -74,7 +74,7 @@ def prepare(
         relative=largest_map(s.stream, view).loc[s.sites],
         channels=s.channels,
         numbered=_named(s, found),
-        loud=analysis.loud_channels(s.stream),
+        loud=analysis.outstanding_channels(s.stream),
     )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NEAR_ONE = 0.4
 """Where no R² is below this, the colours begin at the smallest one."""
 LOUDEST = 3
-"""So many of the loudest channels are left out in the third panel, unless told otherwise."""
+"""The number of loudest channels that the third panel leaves out by default."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""A row a site: the density of its values, logarithmic, with a normal behind it."""
+"""One row per site: the density of its values on a log scale, with a normal behind it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 SHORT = 84
-"""Up to so many tokens are drawn as points, their text under the axis."""
+"""At most this number of tokens are drawn as points, with their text under the axis."""
 BODY = (0.005, 0.995)
 """Where the farthest value is ten times as far as these quantiles, the y axis is asinh."""
 MOST = 4
@@ -154,7 +154,7 @@ def prepare(
         first=first,
         pieces=[str(p) for p in sample["piece"].values],
         panels=panels,
-        loud=analysis.loud_channels(s.stream),
+        loud=analysis.outstanding_channels(s.stream),
     )
 
 

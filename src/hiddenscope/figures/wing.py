@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 ORDINALS = {2: "second", 3: "third"}
 CURVES = 16
-"""Up to so many sites each has a curve on the left; of more only every second block, or third, …"""
+"""With at most this number of sites each has a curve on the left; with more only every second
+block, or every third, …"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class Wing(Prepared):
     matrix : ndarray[site, site] of float64
         Pooled R².
     step : int
-        Of every so many blocks one has a curve of its own.
+        Every `step`-th block has a curve of its own.
     lines : DataFrame[site]
         R² with the ``next`` site, with ``embed`` and with ``final_norm``; NaN with itself.
     lowest : float

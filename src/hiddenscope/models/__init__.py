@@ -1,7 +1,6 @@
 """Models: loading them, and finding where their hidden states are."""
 
 from hiddenscope.models.adopting import adopt
-from hiddenscope.models.alone import evaluation, left_alone, repeatable
 from hiddenscope.models.anatomy import POINTS, Step
 from hiddenscope.models.calling import (
     forward_arguments,
@@ -13,10 +12,11 @@ from hiddenscope.models.calling import (
 from hiddenscope.models.context import context_length
 from hiddenscope.models.loaded import LoadedModel, describe
 from hiddenscope.models.loading import DEMO, DTYPES, load
-from hiddenscope.models.padding import mates_change, padding_changes
-from hiddenscope.models.picking import picked_tokens
+from hiddenscope.models.padding import batch_shift, padding_shift
 from hiddenscope.models.probe import find_structure
+from hiddenscope.models.restoring import evaluation, left_alone, repeatable
 from hiddenscope.models.rotary import DYNAMIC, Rotary, find_rotary, has_known_rotary
+from hiddenscope.models.sparse_attention import attended_tokens
 from hiddenscope.models.structure import DECODER, RESIDUAL, Stream, Structure
 from hiddenscope.models.taps import Tap, same_bits, value_of
 
@@ -34,6 +34,8 @@ __all__ = [
     "Structure",
     "Tap",
     "adopt",
+    "attended_tokens",
+    "batch_shift",
     "context_length",
     "describe",
     "evaluation",
@@ -44,10 +46,8 @@ __all__ = [
     "has_known_rotary",
     "left_alone",
     "load",
-    "mates_change",
-    "padding_changes",
     "padding_id",
-    "picked_tokens",
+    "padding_shift",
     "plain_ids",
     "repeatable",
     "same_bits",

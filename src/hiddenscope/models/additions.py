@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hiddenscope.models.trace import Seen, Trace
 
 _MOST_ADDITIONS = 4
-# Scales are fitted before they are looked up: closer than this is near enough to look.
+# A scale is first fitted; only numbers within this relative distance of the fit are tried.
 _NEAR = 2e-2
 
 
@@ -71,7 +71,7 @@ class Solver:
         ]
 
     def solutions(self) -> Iterator[tuple[bool, list[Addition]]]:
-        """Yield ways to add up: one after the other, then side by side, then with norms behind."""
+        """Yield ways to add up: in sequence, then in parallel, then in sequence with norms."""
         for norms in ([], self.norms):
             chain = self._chain(self.entry, -1, norms, 0)
             if chain:

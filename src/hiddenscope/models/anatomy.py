@@ -1,6 +1,6 @@
-"""The points of a block, found by what it adds to the residual stream, and proved by sums.
+"""The points of a block, found from what it adds to the residual stream and verified by sums.
 
-Only what an addition is called (attention, MLP) goes by names, in `roles`.
+Module names decide only what an addition is called (attention, MLP); see `roles`.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class Step:
     result : str
         The point that is their sum or, with `norm`, the norm of their sum.
     norm : str, optional
-        Name of the module that a block with its norms behind the additions (BERT) applies to the
-        sum.
+        Name of the module that is applied to the sum, in blocks with norms after the additions
+        (BERT).
     factor : str, optional
-        Name of what a block that scales the whole stream (Gemma 4) multiplies the sum by.
+        Name of the factor of the sum, in blocks that scale the whole stream (Gemma 4).
     """
 
     terms: tuple[str, ...]
@@ -193,8 +193,8 @@ class _Points:
             self._put(f"{role}_norm", first)
 
     def _is_read(self, s: Seen) -> bool:
-        # What RWKV's linear layers read was mixed with the token before, each in its own way:
-        # only a state that a module or the block itself was given or made is read by all.
+        # RWKV mixes the input of each linear layer with the token before in a different way: only
+        # a state that a module returned, or that the block read or summed, is read by all layers.
         if not is_linear(s.module) or s.value.shape != self.trace.entry.shape:
             return False
         made = (o.value for o in self.trace.seen if o.side == "output" and o.time < s.time)

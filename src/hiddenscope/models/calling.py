@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 ALIKE = 0.01
-"""Embeddings nearer to each other than this share of the farthest two are taken for one."""
+"""Embeddings closer to each other than this share of the largest distance count as equal."""
 _CANDIDATES = 64
 
 
@@ -48,7 +48,7 @@ def forward_arguments(
 
 @contextmanager
 def forward_pass(name: str, over: str) -> Iterator[None]:
-    """Say which model failed, over what, should the forward passes inside fail.
+    """Turn a failure of the forward passes inside into an error that names model and input.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def forward_pass(name: str, over: str) -> Iterator[None]:
     Raises
     ------
     ModelError
-        Whatever goes wrong in a model is not ours to mend.
+        A forward pass raised an exception that is not one of hiddenscope's.
     """
     try:
         yield
@@ -126,8 +126,8 @@ def vocabulary(model: PreTrainedModel) -> int:
 def plain_ids(model: PreTrainedModel, count: int) -> list[int]:
     """Return some tokens that a model knows, none of them special, all with unlike embeddings.
 
-    Tokens that were never trained often share one embedding: put in each other's place they
-    change nothing, whether or not a model looks ahead.
+    Tokens that were never trained often share one embedding: exchanging them changes nothing, so
+    it would not show whether a model looks ahead.
 
     Raises
     ------

@@ -114,7 +114,9 @@ def lacks(name: str, weights: Sequence[str], what: str = "lacks") -> ModelError:
     )
 
 
-def left_out(model: PreTrainedModel, info: dict[str, Any], folder: Path | None) -> dict[str, Any]:
+def unused_weights(
+    model: PreTrainedModel, info: dict[str, Any], folder: Path | None
+) -> dict[str, Any]:
     """Return what of a checkpoint was not loaded, for the manifest.
 
     Returns

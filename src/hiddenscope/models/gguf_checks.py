@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from hiddenscope.models.gguf_header import Header
 
-# Behind the last block, and no part of a base model; left out where it is the embeddings again.
+# The head comes after the last block and is not part of a base model. A file may lack it if it is
+# the same as the embeddings.
 _HEAD = "output."
 _TOKENIZER_KEYS = ("tokenizer.ggml.model", "tokenizer.ggml.tokens")
 _MODEL_KEYS = ("block_count", "embedding_length")
@@ -68,8 +69,10 @@ def _plain(architecture: str) -> str:
     return architecture.replace("_", "").replace("-", "")
 
 
-def left_out(name: str, header: Header, model: PreTrainedModel, info: dict[str, Any]) -> list[str]:
-    """Return what a file holds and its model was loaded without; refuse a file that lacks weights.
+def unused_weights(
+    name: str, header: Header, model: PreTrainedModel, info: dict[str, Any]
+) -> list[str]:
+    """Return what a file holds but its model does not use; refuse a file that lacks weights.
 
     Parameters
     ----------

@@ -105,7 +105,7 @@ def load(
     tokenizer, whole, info = _read(name, path, dtype, device_map)
     checkpoint.check_loaded(name, whole, info)
     gguf_checks.check_dense(name, whole)
-    left_out = gguf_checks.left_out(name, header, whole, info)
+    left_out = gguf_checks.unused_weights(name, header, whole, info)
     model = whole.base_model
     model.config.name_or_path = tokenizer.name_or_path = name
     model.eval().requires_grad_(False)
@@ -134,8 +134,8 @@ def _read(
 ) -> tuple[Any, Any, dict[str, Any]]:
     """Return what transformers makes of a file: tokenizer, model, and what it tells of the latter.
 
-    The file speaks for itself: from an empty folder, nothing that lies beside it is read, such as
-    another model's tokenizer_config.json.
+    Transformers is given an empty folder, so that no other file next to the GGUF file is read, such
+    as another model's tokenizer_config.json.
     """
     what = repr(name)
     with quiet(), _one_reading(), tempfile.TemporaryDirectory() as empty:

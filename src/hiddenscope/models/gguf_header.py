@@ -1,8 +1,8 @@
 """What the header of a GGUF file says, read strictly.
 
-The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Readers map a file into
-memory and slice it, so that what is missing at its end shows as some other error, or not at all;
-here every length is held against the size of the file first.
+The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Other readers map a file
+into memory and slice it, so that a truncated file causes an unrelated error, or none; here every
+length is first compared with the size of the file.
 """
 
 from __future__ import annotations

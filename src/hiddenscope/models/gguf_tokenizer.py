@@ -1,4 +1,4 @@
-"""Tokenizers out of GGUF files, where transformers rebuilds them otherwise than they were.
+"""Tokenizers from GGUF files, corrected where transformers does not rebuild them as they were.
 
 A GGUF file names the rule by which text is split before byte pairs are merged
 (``tokenizer.ggml.pre``), and leaves it to the reader to know that rule. Transformers knows some;
@@ -33,7 +33,7 @@ def rebuild(tokenizer: PreTrainedTokenizerBase, metadata: Mapping[str, Any]) -> 
     Returns
     -------
     bool
-        Whether it is known to be right now.
+        Whether the tokenizer is now known to be correct.
     """
     known = metadata.get("tokenizer.ggml.model") == _BYTE_PAIRS
     mend = _MEND.get(str(metadata.get("tokenizer.ggml.pre"))) if known else None

@@ -1,4 +1,4 @@
-"""Calls into transformers: off the terminal, and their failures in our words."""
+"""Calls into transformers: without its terminal output, and with our own error messages."""
 
 from __future__ import annotations
 

@@ -92,8 +92,8 @@ def owners_of_code(source: str, where: dict[str, Any]) -> list[str]:
 def never_prompt() -> Iterator[None]:
     """Let transformers refuse a model's own code where it would ask on standard input.
 
-    ``trust_remote_code=False`` reaches the model alone: the parts of a composite model are made
-    without it, and a corpus on standard input would answer the question that follows.
+    ``trust_remote_code=False`` is not passed on to the parts of a composite model: transformers
+    would ask a question for them, and a corpus on standard input would answer it.
     """
     seconds = dynamic_module_utils.TIME_OUT_REMOTE_CODE
     dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0

@@ -136,7 +136,7 @@ def load(
         "checkpoint_sha256": checkpoint.digest(files_at) if files_at else None,
         "quantisation": method,
         "code_from": owners,
-        **checkpoint.left_out(model, info, files_at),
+        **checkpoint.unused_weights(model, info, files_at),
     }
     label = folder.resolve().name if folder and name != DEMO else name
     base = model.base_model if kind is AutoModelForCausalLM else model

@@ -140,7 +140,7 @@ def _host_memory() -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
-        # Elsewhere only the whole memory can be asked for: too much, which never refuses wrongly.
+        # Elsewhere only the total memory is known: it is too large, but refuses no model wrongly.
         try:
             return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         except (AttributeError, ValueError, OSError):

@@ -16,9 +16,9 @@ TOKENS = 3
 
 
 def keeps_apart(model: PreTrainedModel) -> bool:
-    """Whether a causal model starts anew where position ids do, given neither mask nor cache.
+    """Whether a causal model separates sequences where position ids restart, without mask or cache.
 
-    Transformers can tell packed sequences by their positions, but not every model lets it.
+    Transformers can find packed sequences by their positions, but not for every model.
 
     Parameters
     ----------

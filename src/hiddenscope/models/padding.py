@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from hiddenscope.models.alone import left_alone
 from hiddenscope.models.calling import forward_arguments, forward_pass, padding_id, plain_ids
+from hiddenscope.models.restoring import left_alone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ TOKENS, PADDING = 6, 3
 _OUTPUTS = ("encoder_last_hidden_state", "last_hidden_state")
 
 
-def padding_changes(model: PreTrainedModel, side: str) -> float:
+def padding_shift(model: PreTrainedModel, side: str) -> float:
     """Return by how much masked padding beside a text changes its states.
 
     A model with absolute positions that is not told them takes the first token behind padding
@@ -54,7 +54,7 @@ def padding_changes(model: PreTrainedModel, side: str) -> float:
     return _shift(beside, plain)
 
 
-def mates_change(
+def batch_shift(
     model: PreTrainedModel, short: Sequence[int], long: Sequence[int], pad_id: int
 ) -> float:
     """Return by how much a longer text beside it, in the same batch, changes a text's states.
@@ -70,7 +70,7 @@ def mates_change(
     Returns
     -------
     float
-        As of `padding_changes`, the largest of the model's outputs.
+        As of `padding_shift`, the largest of the model's outputs.
     """
     length = len(short)
     filled = [*short, *[pad_id] * (len(long) - length)]

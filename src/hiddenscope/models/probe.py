@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hiddenscope.errors import ModelError
-from hiddenscope.models.alone import left_alone
 from hiddenscope.models.anatomy import dissect
 from hiddenscope.models.blocks import BLOCK_LISTS, candidates
 from hiddenscope.models.calling import forward_arguments, forward_pass, plain_ids
 from hiddenscope.models.packing import keeps_apart
+from hiddenscope.models.restoring import left_alone
 from hiddenscope.models.structure import DECODER, ENCODER, RESIDUAL, Stream, Structure
 from hiddenscope.models.taps import Tap, same_bits, tensors_in, turns_into
 from hiddenscope.models.trace import Trace
@@ -235,8 +235,8 @@ class _Probe:
         )
 
     def _causal(self) -> bool:
-        # The rows differ in the last token alone: in a causal model nothing before it changes,
-        # neither in the output nor, should that be NaN, in any block.
+        # The rows differ only in the last token: in a causal model nothing before it changes,
+        # neither in the output nor (in case the output is NaN) in any block.
         other = 2 if self.name == DECODER else 1
         assert self.last is not None
         return all(
@@ -250,8 +250,8 @@ class _Probe:
         states = [self.inputs[0], *self.outputs, *([self.last] if has_norm else [])]
         mapping: dict[str, int] = {}
         for index, state in enumerate(held):
-            # The last entry may be the last block or the final norm; should they be equal
-            # (a norm that changes nothing), it is what transformers ties: the output.
+            # The last entry may be the last block or the final norm. If both are equal (a norm
+            # that changes nothing), it counts as the output, as it does in transformers.
             tied = index == len(held) - 1
             matches = [s.name for s, x in zip(sites, states, strict=True) if same_bits(x, state)]
             matches = [m for m in matches if m not in mapping]

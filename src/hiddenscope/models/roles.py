@@ -1,4 +1,4 @@
-"""What the additions of a block are called: the one thing that goes by names."""
+"""What the additions of a block are called: the only thing that module names decide."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def roles_of(trace: Trace, path: list[Addition], *, parallel: bool) -> list[str]
 
 
 def _role(name: str, *, last: bool = False) -> str | None:
-    """Return the role that a name speaks of.
+    """Return the role that a name indicates.
 
-    Of several, the first in a path, where ``mlp.conv`` is part of an MLP; the last in the name
-    of a class, where RwkvFeedForward is an MLP.
+    If it indicates several, the first one counts in a path, where ``mlp.conv`` is part of an MLP,
+    and the last one in the name of a class, where RwkvFeedForward is an MLP.
     """
     found = {
         match.start() + (match.end() if last else 0): role

@@ -1,8 +1,8 @@
-"""Rotary tables that follow the longest row of a call, so that a row's mates change its states.
+"""Rotary tables that depend on the longest row of a batch, so that it changes all rows' states.
 
 ``dynamic`` tables are computed anew for each greater length and kept until a shorter call, so
-that what was read before matters too; ``longrope`` has one table for short calls and one for long
-ones (`transformers.modeling_rope_utils.dynamic_rope_update`).
+that states also depend on earlier calls; ``longrope`` has one table for short calls and one for
+long ones (`transformers.modeling_rope_utils.dynamic_rope_update`).
 """
 
 from __future__ import annotations

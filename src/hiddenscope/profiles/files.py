@@ -1,4 +1,4 @@
-"""Reading and writing ``profile.nc``: netCDF-4 through xarray, whole or not at all."""
+"""Reading and writing ``profile.nc``: netCDF-4 through xarray, written atomically."""
 
 from __future__ import annotations
 

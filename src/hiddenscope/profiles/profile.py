@@ -62,7 +62,7 @@ class Profile:
         return cls(read(path))
 
     def save(self, path: str | Path) -> Path:
-        """Write the profile, whole or not at all.
+        """Write the profile atomically: an existing file stays until the new one is complete.
 
         Raises
         ------
@@ -216,7 +216,7 @@ class Plot:
     def __getattr__(self, kind: str) -> Any:
         if kind.startswith("_"):
             raise AttributeError(kind)
-        # Figures stand above profiles: this is the one place that reaches up.
+        # Figures are built on profiles: this is the only place where a profile uses them.
         figures = importlib.import_module("hiddenscope.figures")
         if kind not in figures.KINDS:
             msg = f"there is no figure {kind!r}: choose one of {', '.join(figures.KINDS)}"

@@ -1,7 +1,8 @@
 """The contract of every accumulator: update, merge, state, from_state.
 
 An accumulator is the streaming state of one family of statistics. A fresh one is the identity
-of `merge`, and `merge` neither changes nor aliases what it is given, so states fold in any tree.
+of `merge`, and `merge` neither changes nor aliases its arguments, so that states can be folded in
+a tree of any shape.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Accumulator(ABC):
         """
 
     def settle(self, layout: Layout) -> None:
-        """Take a layout that names the loud channels, where nothing finite was counted before."""
+        """Set a layout that names the loud channels, before anything finite is counted."""
         self.layout = layout
 
     def state(self) -> State:
@@ -100,7 +101,8 @@ class Accumulator(ABC):
     def of_corpus(self, number: int) -> Self:
         """Return the state with its tokens labelled as those of one of several corpora.
 
-        To be told apart after a merge: another corpus has a document of the same place as well.
+        The label tells tokens apart after a merge, where documents of several corpora have the
+        same index.
         """
         labelled = self.state()
         if "corpus" in labelled:
@@ -114,7 +116,7 @@ class Accumulator(ABC):
 
 
 class CountAccumulator(Accumulator):
-    """Counts in a large space of cells of which few are ever filled: only those are kept.
+    """Counts in a large space of cells, of which only the filled ones are kept.
 
     The arrays are ``cell`` (indices into the flattened `shape`, ascending) and ``count``. So a
     state is small, and folding a long corpus does not need more memory than a short one.

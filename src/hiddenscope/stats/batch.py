@@ -32,8 +32,8 @@ CONTEXT = 8
 OUTLIER = 6.0
 """The magnitude from which a value counts as an outlier (Dettmers et al. 2022)."""
 OUTLIER_RMS = 6.0
-"""The same in units of the root mean square of the value's hidden state: what the value would
-be behind a norm, where that paper looked."""
+"""The same in units of the root mean square of the value's hidden state, which is the scale of
+values after a norm, where that paper measured."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Layout:
     sample_tokens : int
         Tokens that the sample may hold.
     loud : tuple of int, optional
-        Keep the co-moment of every pair of sites only for these channels; for all where None.
-        Empty until a batch has finite tokens, whose loudest channels they then are.
+        The channels for which the co-moment of every pair of sites is kept; None for all.
+        Empty until the first batch with finite tokens, whose loudest channels are then used.
     """
 
     sites: tuple[str, ...]
@@ -71,8 +71,8 @@ class Layout:
 def gather(tokens: Tokens, states: torch.Tensor) -> torch.Tensor:
     """Copy the states of the counted tokens, ``[batch, pos, channel]`` → ``[token, channel]``.
 
-    A copy, so that a module that later changes its output in place changes nothing here;
-    an index, so that whatever padding holds (NaN too) never enters a sum.
+    The result is a copy, so that a module that later changes its output in place has no effect
+    on it. Tokens are picked by index, so that values at padding (even NaN) never enter a sum.
     """
     flat = states.detach().reshape(-1, states.shape[-1])
     gathered = flat[torch.from_numpy(tokens.order).to(flat.device)]

@@ -27,11 +27,11 @@ COMPACT_BYTES = 128 << 20
 class Cross(Accumulator):
     """Centred co-moment of every pair of sites of the trunk, by channel.
 
-    Over the tokens that are finite at each of them.
+    Only tokens that are finite at every site of the trunk are counted.
 
-    In the compact form (where ``layout.loud`` names channels) every pair is kept summed over
-    channels, and for those channels; single channels only for each site with itself and with
-    the next.
+    In the compact form (where ``layout.loud`` names channels), every pair of sites is kept as a
+    sum over all channels, and separately for the channels in ``loud``. Every single channel is
+    kept only for each site with itself and with the next site.
     """
 
     name = "cross"
@@ -54,7 +54,7 @@ class Cross(Accumulator):
         }
 
     def settle(self, layout: Layout) -> None:
-        """Take the loud channels of a layout; nothing was counted before they are known."""
+        """Set the loud channels from a layout, before anything finite is counted."""
         super().settle(layout)
         self.arrays = self.empty()
 
@@ -132,8 +132,8 @@ class Cross(Accumulator):
 def loudest(layout: Layout, batch: Batch) -> tuple[int, ...]:
     """Return the channels with the largest shares of a batch's variance, added over the trunk.
 
-    At each site variance is taken about the site's mean over all channels, in which a channel
-    with a mean of its own is loud. Empty where no token of the batch is finite.
+    At each site the variance is taken about the site's mean over all channels, so a channel whose
+    own mean is far from it counts as loud. Empty where no token of the batch is finite.
     """
     share, finite = np.zeros(layout.channels), False
     at = [layout.sites.index(site) for site in layout.trunk]

@@ -27,10 +27,11 @@ _INTEGERS = ("channel", "corpus", "document", "window", "position", "token_id")
 class Extremes(Accumulator):
     """The `RANKS` largest finite magnitudes of each site and stratum, `PER_CHANNEL` per channel.
 
-    Also those of tokens with a NaN or infinity elsewhere. Equal magnitudes are ordered by
-    document, window, position and channel, the smaller first; where two corpora were merged and
-    these are equal too, by token id, value and corpus. Merging is exact in spite of the limit per
-    channel: a value that is not among the ranks of a part is not among those of the whole.
+    Values of tokens that have a NaN or an infinity in another channel are included. Equal
+    magnitudes are ordered by document, window, position and channel, the smaller first; where two
+    corpora were merged and these are equal too, by token id, value and corpus. Merging is exact
+    despite the limit per channel: a value that gets no rank within a part of the tokens gets none
+    within all of them.
     """
 
     name = "extremes"
@@ -59,7 +60,7 @@ class Extremes(Accumulator):
         largest = np.maximum(-scan["minimum"][k], scan["maximum"][k])
         floor = self._floor(held)
         if self.layout.channels >= RANKS:
-            # As many channels reach this: whatever stays below cannot be ranked.
+            # At least RANKS channels reach this magnitude, so no smaller value can get a rank.
             floor = np.maximum(floor, np.partition(largest, -RANKS)[-RANKS])
         # Most channels never come near the ranks: only the few that do are read again.
         channels = np.flatnonzero(largest >= floor)

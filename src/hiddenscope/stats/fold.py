@@ -67,7 +67,7 @@ class StreamState:
         return type(self)(one.layout, [a.merge(b) for a, b in pairs])
 
     def _settled(self, loud: tuple[int, ...] | None) -> Self:
-        """Return a state that knows the loud channels, of another where it saw nothing finite."""
+        """Return a state with loud channels: those given, if it has seen nothing finite itself."""
         if self.layout.loud != () or not loud:
             return self
         made = self.from_state(self.layout, self.state())
@@ -103,9 +103,9 @@ M = TypeVar("M", bound=Mergeable)
 
 
 class Fold(Generic[M]):
-    """States folded in a binary tree that only the shard's index decides.
+    """States folded in a binary tree whose shape depends only on the order of the shards.
 
-    Node (level, i) joins nodes (level − 1, 2i) and (level − 1, 2i + 1); at most one node a
+    Node (level, i) joins nodes (level − 1, 2i) and (level − 1, 2i + 1); at most one node per
     level is open, so n shards keep log₂ n states. The same shards give the same additions in
     the same order, whoever computed them.
     """

@@ -31,7 +31,7 @@ def find_massive(states: torch.Tensor, magnitude: float, ratio: float) -> torch.
     low, high = states.aminmax(dim=1)
     largest = torch.maximum(-low, high)
     found = (largest > magnitude) & torch.isfinite(largest)
-    # Most sites have no value that comes near: only for the others is the median needed.
+    # Most sites have no value above `magnitude`: the median is needed only for the others.
     if bool(found.any()):
         counts = grid.fold_sign(count_cells(states.float()).cpu().numpy())
         found &= largest.double() > ratio * float(grid.magnitude_quantiles(counts, 0.5))

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 NOWHERE = np.int64(np.iinfo(np.int64).max)
-"""Stands for the document of a value that there is not."""
+"""The document index that is used where there is no non-finite value."""
 
 
 class Moments(Accumulator):
     """Count, mean and centred power sums of each channel, over tokens that are finite there.
 
-    The smallest and the largest are those of all finite values.
+    Minimum and maximum are taken over all finite values, also those of tokens that are not finite.
 
-    Merged as in Chan, Golub and LeVeque (1979) and, for the third and fourth, Pébay (2008).
+    Merged as in Chan, Golub and LeVeque (1979) and, for m3 and m4, Pébay (2008).
     """
 
     name = "moments"
@@ -72,8 +72,8 @@ class Moments(Accumulator):
 def _join(a: State, b: State) -> State:
     na, nb = (s["count"][..., None].astype(np.float64) for s in (a, b))
     n = np.maximum(na + nb, 1.0)
-    # Where one side is empty its mean is 0, and what the other adds to it is the other's own,
-    # without rounding: a fresh state is an exact identity.
+    # Where one side is empty, its mean is 0 and the result equals the other side without any
+    # rounding: a fresh state is an exact identity.
     d = b["mean"] - a["mean"]
     mean = a["mean"] + d * (nb / n)
     d2 = d * d

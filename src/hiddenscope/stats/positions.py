@@ -64,8 +64,8 @@ class Positions(Accumulator):
                 for key in ("row_sum", "row_sumsq", "row_absmax")
             )
             for site in range(len(self.layout.sites)):
-                # Each token has a mean and a sum of squares about it; what the means add
-                # is summed about the bucket's mean, so nothing large cancels.
+                # Squares within a token are taken about its own mean, and those of the token
+                # means about the bucket's mean, so that no large numbers cancel.
                 means = sums[site] / channels
                 within = np.maximum(squares[site] - sums[site] * means, 0.0)
                 total = np.bincount(bucket, means, len(STARTS))

@@ -25,17 +25,17 @@ PER_STRATUM = 16
 
 _LABELS = ("corpus", "document", "window", "position", "token_id")
 _PLACE = ("position", "window", "document", "corpus")
-"""What orders tokens, the last first; of two corpora one window stays whole."""
+"""The keys that tokens are sorted by, the last key first; windows of two corpora do not mix."""
 
 
 class Sample(Accumulator):
-    """States at every site of the start of one window, and of single tokens.
+    """States at every site for the first tokens of one window and for some single tokens.
 
-    Rounded to bfloat16, which no figure can tell from the states themselves; the type is
-    float32, of whose bytes the low two are zero and vanish when a file is compressed.
+    States are rounded to bfloat16, a difference that no figure can show. Their type is float32,
+    whose two low bytes are then zero and take almost no space in a compressed file.
 
-    The passage is the start of the window with the smallest hash, so that "token index" reads
-    as text. The single tokens are those with the smallest hash of (document digest, place of
+    The passage is the start of the window with the smallest hash, so that its tokens can be read
+    as a text. The single tokens are those with the smallest hash of (document digest, place of
     the document in the corpus, window, position): a property of the corpus, not of the batches.
     """
 
@@ -109,7 +109,7 @@ class Sample(Accumulator):
         by_window = np.lexsort((*place, a["window_hash"]))
         by_window = by_window[: self._passage_tokens()]
         passage = np.zeros(len(order), np.int8)
-        # A passage is one window: what a short one leaves of the budget is not another's.
+        # The passage is one window: if it is short, tokens of the next one are not part of it.
         same = [a[key][by_window] == a[key][by_window[:1]] for key in _PLACE[1:]]
         passage[by_window[np.all(same, axis=0)]] = 1
         ids = a["token_id"][order]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 READABLE = 16
-"""Up to so many sites, cells are framed and have room for two digits."""
+"""With at most this number of sites, cells are framed and have room for two digits."""
 
 
 def gap(sites: Sequence[str]) -> float:

@@ -39,7 +39,7 @@ LINES = {
     "median": ("median of all tokens", "#d55e00", "D"),
 }
 FAR = 30.0
-"""Where the colours of the map end: so many times the median channel's largest magnitude."""
+"""Where the colours of the map end, in multiples of the median channel's largest magnitude."""
 
 
 def draw(shown: LargestMagnitudes) -> Figure:

@@ -60,7 +60,7 @@ def draw(shown: Wing) -> Figure:
                 gid=f"line:{column}",
             )
     for axes, name in (
-        (left, "with every site (itself: 1), a curve a site"),
+        (left, "with every site (itself: 1), one curve per site"),
         (right, "with one site"),
     ):
         axes.set_ylim(lowest - 0.03 * (1 - lowest), 1 + 0.03 * (1 - lowest))

@@ -1,21 +1,21 @@
-"""The audit of a run: what was put before the model, and what must be known of it."""
+"""The audit of a run: checks of what the model was given, and warnings about it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from hiddenscope.capture import Check
-from hiddenscope.models import DYNAMIC, padding_changes
+from hiddenscope.models import DYNAMIC, padding_shift
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from hiddenscope.measuring.counts import Counts
+    from hiddenscope.measuring.engine import Engine
+    from hiddenscope.measuring.state import RunState
     from hiddenscope.models import Rotary
-    from hiddenscope.profiling.counts import Counts
-    from hiddenscope.profiling.engine import Engine
-    from hiddenscope.profiling.state import RunState
 
 PADDING_SHIFT = {"float32": 0.01, "float16": 0.05, "bfloat16": 0.2}
 """By dtype, how far padding may move states by rounding alone."""
@@ -58,7 +58,7 @@ def audit(
 
 
 def moves_states(shift: float, dtype: str) -> bool:
-    """Whether padding that moves states by so much does more than round."""
+    """Whether padding changes states by more than rounding alone does."""
     return not shift <= PADDING_SHIFT.get(dtype, 0.01)
 
 
@@ -96,7 +96,7 @@ def _check_padding(model: PreTrainedModel, counts: Counts, *, causal: bool) -> l
     for side in sorted(counts.padded):
         if side == "right" and causal:
             continue
-        shift = padding_changes(model, side)
+        shift = padding_shift(model, side)
         passed = not moves_states(shift, dtype)
         detail = f"padding on the {side} leaves the states as they are"
         if not passed:
@@ -112,7 +112,7 @@ def _check_padding(model: PreTrainedModel, counts: Counts, *, causal: bool) -> l
 
 
 def _check_gguf(model: Mapping[str, Any]) -> list[Check]:
-    """Tell what a GGUF file says and the model or its tokenizer was made without."""
+    """Report what a GGUF file says that the model or its tokenizer does not follow."""
     if model.get("source") != "gguf":
         return []
     left_out = model["left_out"]
@@ -139,7 +139,7 @@ def _check_gguf(model: Mapping[str, Any]) -> list[Check]:
 def _check_bos(
     counts: Counts, tokenizer: PreTrainedTokenizerBase, corpus: Mapping[str, Any], *, adds: bool
 ) -> list[Check]:
-    """Hold what the texts start with against what the tokenizer asks for."""
+    """Compare what the texts start with to what the tokenizer asks for."""
     asked = getattr(tokenizer, "add_bos_token", None)
     words = "adds" if adds else "adds no"
     token = tokenizer.bos_token or tokenizer.cls_token or "BOS"

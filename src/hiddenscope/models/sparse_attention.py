@@ -16,7 +16,7 @@ _COUNTS = ("index_topk", "keep_window_size")
 """What configurations call the number of tokens that are picked for each token."""
 
 
-def picked_tokens(model: torch.nn.Module) -> int | None:
+def attended_tokens(model: torch.nn.Module) -> int | None:
     """Return how many tokens a model's attention picks for each token; None where it reads all.
 
     In rows of at most that many tokens it picks them all.

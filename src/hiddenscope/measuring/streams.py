@@ -10,10 +10,10 @@ import torch
 
 from hiddenscope.capture import Capture
 from hiddenscope.errors import CaptureError
+from hiddenscope.measuring.calls import CallReader
+from hiddenscope.measuring.layouts import make_layout
+from hiddenscope.measuring.state import Pass
 from hiddenscope.models import RESIDUAL
-from hiddenscope.profiling.calls import CallReader
-from hiddenscope.profiling.layouts import make_layout
-from hiddenscope.profiling.state import Pass
 from hiddenscope.sites import Site
 from hiddenscope.stats import find_massive, gather
 from hiddenscope.strata import MASSIVE
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
+    from hiddenscope.measuring.counts import Counts
+    from hiddenscope.measuring.layouts import Options
     from hiddenscope.models import Stream
-    from hiddenscope.profiling.counts import Counts
-    from hiddenscope.profiling.layouts import Options
     from hiddenscope.strata import Strata
     from hiddenscope.tokens import Tokens
 
@@ -125,7 +125,7 @@ class MeasuredStream:
 
 
 class _Pending:
-    """A forward pass that is not complete: until it is, nothing of it counts."""
+    """A forward pass that is in progress; nothing of it is counted until it is complete."""
 
     def __init__(
         self,
@@ -192,7 +192,7 @@ def set_apart(
     ----------
     tokens : Tokens
     held : dict of str to Tensor[token, channel]
-        Emptied where tokens move, so that only one site at a time is there twice.
+        Emptied where tokens move, so that only one site at a time is in memory twice.
     massive : Tensor[token] of bool, optional
         In the order of `tokens`, as the states are.
     strata : Strata

@@ -28,7 +28,7 @@ _NUMBERS = ("sample_mib", *_THRESHOLDS)
 
 @dataclass(frozen=True)
 class Options:
-    """What a measurement is told apart from where to measure.
+    """The options of a measurement other than its sites.
 
     Attributes
     ----------
@@ -39,8 +39,9 @@ class Options:
         The magnitude from which a value counts as an outlier, rounded to float32; and the
         multiple of the root mean square of its hidden state.
     massive, massive_ratio : float
-        A token is massive with a magnitude above the one, and above the other times the median
-        magnitude of all hidden states of its batch there, after any block (Sun et al. 2024).
+        A token is massive if, after any block, its largest magnitude exceeds `massive` and also
+        `massive_ratio` times the median magnitude of all hidden states of its batch at that site
+        (Sun et al. 2024).
 
     Raises
     ------

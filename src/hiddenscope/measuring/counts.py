@@ -27,7 +27,7 @@ class Counts:
     starts, starts_with_bos : int
         Rows that start a text, and those of them that start with a BOS.
     mixed : bool
-        Whether a rotary table followed a longer text than that whose states it made.
+        Whether states were computed with a rotary table that a longer text had set.
     dtypes : mapping of str to str
         Of the states, by site.
     """

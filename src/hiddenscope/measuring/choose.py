@@ -8,7 +8,7 @@ import pandas as pd
 
 from hiddenscope import arguments
 from hiddenscope.errors import SiteError
-from hiddenscope.profiling.streams import group_by_width
+from hiddenscope.measuring.streams import group_by_width
 from hiddenscope.sites import select_sites
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def choose_sites(patterns: str | Iterable[str], structure: Structure) -> dict[st
     Raises
     ------
     SiteError
-        A part matches nothing in any stream; the message names the points that there are, and
-        why a point that was asked for is not.
+        A pattern matches nothing in any stream; the message names the points that exist, and says
+        why a point that was asked for does not.
     """
     given = patterns.split(",") if isinstance(patterns, str) else patterns
     parts = [part.strip() for part in arguments.texts("sites", given, none=False)]

@@ -10,8 +10,8 @@ import torch
 from hiddenscope import corpus
 from hiddenscope.capture import verify
 from hiddenscope.errors import InputError, SourceError
+from hiddenscope.measuring.independence import Independence
 from hiddenscope.models import forward_arguments, forward_pass, padding_id, vocabulary
-from hiddenscope.profiling.independence import Independence
 from hiddenscope.stats import Fold
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
-    from hiddenscope.profiling.recorder import Recorder
-    from hiddenscope.profiling.state import RunState
+    from hiddenscope.measuring.recorder import Recorder
+    from hiddenscope.measuring.state import RunState
     from hiddenscope.tokens import Tokens
 
 

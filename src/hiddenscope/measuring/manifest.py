@@ -12,8 +12,8 @@ from hiddenscope.models import describe
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from hiddenscope.measuring.state import RunState
     from hiddenscope.models import LoadedModel, Stream, Structure
-    from hiddenscope.profiling.state import RunState
 
 
 def describe_model(loaded: LoadedModel, first: Stream, state: RunState) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def describe_tokenizer(tokenizer: PreTrainedTokenizerBase | None) -> dict[str, A
 def _digest(tokenizer: PreTrainedTokenizerBase) -> str:
     if tokenizer.is_fast:
         content = json.loads(tokenizer.backend_tokenizer.to_str())
-        # What the last call cut and padded to is no part of what the tokenizer is.
+        # The truncation and padding of the last call are not properties of the tokenizer.
         for state in ("truncation", "padding"):
             content.pop(state, None)
     else:

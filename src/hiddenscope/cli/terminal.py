@@ -1,4 +1,4 @@
-"""Standard output and error: a failure to print costs no result, a plain terminal no sense."""
+"""Standard output and error: printing may fail or lack characters without loss of a result."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def shown(mark: str) -> str:
 
 
 class _Sink(io.RawIOBase):
-    """Hands bytes on until that fails, as behind ``| head -1``; the rest goes nowhere."""
+    """Passes bytes on until that fails, as it does with ``| head -1``; then drops the rest."""
 
     def __init__(self, stream: Any) -> None:
         # Past its buffer, which would keep what failed and try again when Python ends.

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hiddenscope.errors import CaptureError, MaskError
+from hiddenscope.measuring.counts import Counts
+from hiddenscope.measuring.masks import Past, Reading, read_mask, sequence_starts
 from hiddenscope.models import DYNAMIC, find_rotary
-from hiddenscope.profiling.counts import Counts
-from hiddenscope.profiling.masks import Past, Reading, read_mask, sequence_starts
 from hiddenscope.strata import GENERATED, PADDING, PROMPT, REGULAR
 from hiddenscope.tokens import NO_TOKEN, Tokens
 
@@ -115,7 +115,7 @@ class CallReader:
         return self.stratified(tokens), counts
 
     def attended(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-        """Count the tokens that a call lets through, apart from where they are said to stand."""
+        """Count the tokens that the mask of a call lets through, whatever their positions."""
         given = self.arguments(args, kwargs)
         reading, _ = self._reading(given, _ids(given).shape)
         return int(reading.real.sum())
@@ -160,13 +160,13 @@ class CallReader:
     def _restarts(
         self, given: dict[str, Any], positions: NDArray[np.int64], past: Past
     ) -> NDArray[np.bool_]:
-        """Return where the model keeps apart the sequences that position ids tell of."""
+        """Return where packed sequences start, if the model separates them by position ids."""
         nowhere = np.zeros(positions.shape, bool)
         if given.get("attention_mask") is not None or self._caches(given, past):
             return nowhere
         starts = sequence_starts(positions)
         if given["position_ids"].ndim == 3:
-            # Positions in three axes, of images, are not looked at; a fourth before them may be.
+            # Three axes of positions (for images) are not checked; of four the first one is.
             if len(given["position_ids"]) == 4 and starts[:, 1:].any():
                 msg = (
                     "sequences packed by position_ids of four axes cannot be told apart: pass "

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _SHOWN = 3
 
 
-def left_out(folders: Mapping[str, str], identity: Mapping[str, Any]) -> list[Check]:
+def unread_checks(folders: Mapping[str, str], identity: Mapping[str, Any]) -> list[Check]:
     """Return a check for each kind of thing that was left out.
 
     Parameters

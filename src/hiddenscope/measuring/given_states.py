@@ -11,11 +11,11 @@ import torch
 from hiddenscope import arguments, kernels
 from hiddenscope.corpus import check_tokenizer, special_ids
 from hiddenscope.errors import InputError
+from hiddenscope.measuring.assemble import assemble
+from hiddenscope.measuring.layouts import make_layout, make_options
+from hiddenscope.measuring.manifest import describe_tokenizer
+from hiddenscope.measuring.streams import set_apart
 from hiddenscope.models import RESIDUAL
-from hiddenscope.profiling.assemble import assemble
-from hiddenscope.profiling.layouts import make_layout, make_options
-from hiddenscope.profiling.manifest import describe_tokenizer
-from hiddenscope.profiling.streams import set_apart
 from hiddenscope.sites import Site
 from hiddenscope.stats import Batch, StreamState, find_massive, gather
 from hiddenscope.strata import PADDING, PLAIN, REGULAR

@@ -6,14 +6,14 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from hiddenscope.capture import Check
+from hiddenscope.measuring.audit import moves_states
 from hiddenscope.models import (
+    attended_tokens,
+    batch_shift,
     find_rotary,
     has_known_rotary,
-    mates_change,
-    padding_changes,
-    picked_tokens,
+    padding_shift,
 )
-from hiddenscope.profiling.audit import moves_states
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,10 +41,10 @@ class Independence:
         self.model, self.pad_id = model, pad_id
         self._dtype = str(model.dtype).removeprefix("torch.")
         # A model that mixes padding in (FNet takes no mask) is given rows of one length.
-        self.padded = not moves_states(padding_changes(model, "right"), self._dtype)
+        self.padded = not moves_states(padding_shift(model, "right"), self._dtype)
         self._rotary = find_rotary(model)
-        self._picked = picked_tokens(model)
-        # What families are known to do needs no trying out.
+        self._picked = attended_tokens(model)
+        # Models whose kind of rotary tables is known need not be tried out.
         self._known = has_known_rotary(model)
         self._tried: list[tuple[int, int]] = []
         self._shift: float | None = None
@@ -76,7 +76,7 @@ class Independence:
             self._rotary.reset()
 
     def _try_out(self, windows: Sequence[Tokens]) -> None:
-        """Run the shortest window alone and beside the longest, if it was not with such lengths."""
+        """Run the shortest window alone and beside the longest, unless such lengths were tried."""
         if not self.padded or self._known or not windows:
             return
         short, long = (pick(windows, key=lambda w: w.length).ids[0].tolist() for pick in (min, max))
@@ -85,7 +85,7 @@ class Independence:
         if within or lengths[0] == lengths[1]:
             return
         self._tried.append(lengths)
-        self._shift = mates_change(self.model, short, long, self.pad_id)
+        self._shift = batch_shift(self.model, short, long, self.pad_id)
         self.padded = not moves_states(self._shift, self._dtype)
 
     def checks(self) -> list[Check]:

@@ -10,11 +10,11 @@ import torch
 
 from hiddenscope import arguments, corpus
 from hiddenscope.errors import InputError
+from hiddenscope.measuring.layouts import make_options
+from hiddenscope.measuring.loop import Loop, Progress
+from hiddenscope.measuring.recorder import Recorder
+from hiddenscope.measuring.unread import unread_checks
 from hiddenscope.models import DEMO, adopt, context_length, evaluation, load, repeatable
-from hiddenscope.profiling.layouts import make_options
-from hiddenscope.profiling.left_out import left_out
-from hiddenscope.profiling.loop import Loop, Progress
-from hiddenscope.profiling.recorder import Recorder
 from hiddenscope.strata import CHAT, PLAIN
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def profile(
     window : int, optional
         Tokens of a window; by default the model's context, at most 2,048.
     max_tokens : int, optional
-        Stop after so many tokens.
+        Stop after this number of tokens.
     batch_tokens : int
         Tokens of a batch, padding included.
     dtype : {'float32', 'bfloat16', 'float16'}, optional
@@ -112,7 +112,7 @@ def profile(
     pack : bool
         Join documents and cut them into full windows, as in GPT-2's training.
     shard_bytes : int
-        Bytes of text whose states are computed before they are folded.
+        Bytes of text in a shard; the statistics of each shard are folded into those of the run.
     progress : callable, optional
         Called with a `Progress` when the model is loaded and after every batch.
     **options : float
@@ -161,7 +161,7 @@ def profile(
     loop = Loop(recorder, windower, batch_tokens, max_tokens, progress)
     documents = corpus.documents(origins, texts, column=column, split=split, chat=chat)
     total = corpus.size(origins, texts, chat=chat)
-    not_read = corpus.left_out(origins, chat=chat)
+    not_read = corpus.unread_files(origins, chat=chat)
     if progress is not None:
         progress(Progress(0, total, 0))
     with evaluation(loaded.model), repeatable(loaded.model) as loop.again:
@@ -187,7 +187,7 @@ def profile(
         "shard_bytes": shard_bytes,
     }
     run = {"batch_tokens": batch_tokens, "threads": torch.get_num_threads(), "seeds": {}}
-    left = left_out(not_read, loaded.identity)
+    left = unread_checks(not_read, loaded.identity)
     return recorder.build(state, described, run, lambda: [*left, *loop.independence.checks()])
 
 

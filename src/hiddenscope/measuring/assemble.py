@@ -15,9 +15,9 @@ import xarray as xr
 
 from hiddenscope import __version__, analysis, schema
 from hiddenscope.errors import HiddenscopeWarning
+from hiddenscope.measuring.findings import check_stream
 from hiddenscope.profiles import Profile
 from hiddenscope.profiles.files import clean, text_array
-from hiddenscope.profiling.findings import check_stream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

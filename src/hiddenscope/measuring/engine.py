@@ -1,4 +1,4 @@
-"""The engine of every measurement: a model, the tokens of a batch and a state in, the state out."""
+"""The engine of every measurement: it runs a model on a batch and adds the result to a state."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from hiddenscope.measuring.counts import Counts
+from hiddenscope.measuring.state import RunState
+from hiddenscope.measuring.streams import MeasuredStream
 from hiddenscope.models import DECODER
-from hiddenscope.profiling.counts import Counts
-from hiddenscope.profiling.state import RunState
-from hiddenscope.profiling.streams import MeasuredStream
 from hiddenscope.stats import StreamState
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
+    from hiddenscope.measuring.layouts import Options
+    from hiddenscope.measuring.state import Pass
     from hiddenscope.models import Structure
-    from hiddenscope.profiling.layouts import Options
-    from hiddenscope.profiling.state import Pass
     from hiddenscope.tokens import Tokens
 
     Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Engine:
     """Measures forward passes of one model.
 
-    It keeps nothing of what it has measured: that is in the states, which anybody may fold.
+    It keeps no results itself: they are in the states, which the caller may fold.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ class Engine:
 
 
 class _Whole:
-    """Holds back what an encoder has finished until the model that runs it has, too."""
+    """Holds back the finished passes of single streams until the whole model has finished."""
 
     def __init__(self, done: Callable[[str, Pass], None]) -> None:
         self._done = done

@@ -1,8 +1,8 @@
-"""Looking at a model and leaving it alone: whatever our own forward passes change is put back.
+"""Forward passes of our own that leave a model as it was: all that they change is restored.
 
 Some models change while they run: a rotary table grows with the longest text, a switch is set by
-the first short one. What a user's own forward passes do to a model is theirs; what ours do is
-undone, also after an exception.
+the first short one. What a user's own forward passes change in a model is kept; what ours change
+is undone, also after an exception.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ def left_alone(model: torch.nn.Module) -> Iterator[None]:
 
 @contextmanager
 def repeatable(model: torch.nn.Module) -> Iterator[Callable[[], None]]:
-    """Let many forward passes of ours each start from the model as it is now, and end there.
+    """Let each of many forward passes start from the model as it is now, and restore it at the end.
 
-    Cheaper than `left_alone`, and out of the way of the numbers: attributes, hooks apart, and
-    rotary tables are put back, weights are not looked after.
+    Cheaper than `left_alone`, and without influence on the numbers: rotary tables and attributes
+    other than hooks are restored, weights are not.
 
     Parameters
     ----------

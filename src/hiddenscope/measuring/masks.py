@@ -2,7 +2,7 @@
 
 A mask comes as ``[batch, key]`` or, as a model with a static cache receives it, as ``[batch, head,
 query, key]``: boolean or added to the scores, one for all layers or one for each kind of layer.
-What cannot be read for certain is refused: a mask that is passed over would count padding.
+A mask that cannot be read for certain is refused: if it were ignored, padding would be counted.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STATES = ("past_key_values", "cache_params", "state", "mems", "past_buckets_states")
-"""The arguments in which models are handed what they have read before."""
+"""Names of the arguments that pass a model its cache or state from earlier calls."""
 BLOCKED = -1e4
-"""What is added to a score to block it is this or less; the models' own is the lowest number."""
+"""A mask value added to a score blocks it if it is at most this; models use the lowest number."""
 _LOCAL = ("sliding", "chunked")
 _RECURRENT = ("linear_attention", "conv")
 _ADVICE = (
@@ -59,9 +59,9 @@ class Past:
     ----------
     cache : object or None
     tokens : int or None
-        How many it holds; None where it does not say (a recurrent state).
+        How many tokens the cache holds; None where it does not say (a recurrent state).
     inside : bool
-        Whether the model may hold a state in its modules, which nobody hands it.
+        Whether the model may keep a state in its modules instead of receiving it as an argument.
     """
 
     cache: Any
@@ -115,7 +115,7 @@ def read_mask(mask: Any, shape: tuple[int, int], past: Past) -> Reading:
     """
     if not isinstance(mask, dict):
         return _read(mask, shape, past, "")
-    # Recurrent layers are given no mask whenever they can do without, nor the keys of the past.
+    # Recurrent layers get no mask where they need none, and theirs has no columns for the past.
     recurrent = {k: m for k, m in mask.items() if k in _RECURRENT and m is not None}
     others = {k: m for k, m in mask.items() if k not in _RECURRENT}
     readings = {k: _read(m, shape, past, k) for k, m in (others | recurrent).items()}
@@ -151,7 +151,7 @@ def _read(mask: Any, shape: tuple[int, int], past: Past, kind: str) -> Reading:
 
 
 def _check_values(mask: torch.Tensor) -> None:
-    """Refuse values that are neither a yes nor a no."""
+    """Refuse values that mean neither allowed nor blocked."""
     name = f"attention_mask of shape {tuple(mask.shape)} and {str(mask.dtype).split('.')[1]}"
     if mask.ndim not in {2, 3, 4}:
         msg = f"{name} has {mask.ndim} axes: {_ADVICE}"
@@ -193,13 +193,13 @@ def _read_keys(mask: torch.Tensor, shape: tuple[int, int], past: Past, kind: str
     attended = np.broadcast_to(_numpy(mask != 0), (rows, width))
     order = np.cumsum(attended, 1)
     real, order = (x[:, begin : begin + length] for x in (attended, order))
-    # Without a column for what a state has read, it can only be taken to be text.
+    # Where the mask has no columns for tokens that were read earlier, they are taken for text.
     unseen = past.tokens != 0 and not begin
     return Reading(real, real & (order == 1) & (not unseen), np.maximum(order - 1, 0))
 
 
 def _read_pairs(mask: torch.Tensor, shape: tuple[int, int], past: Past, kind: str) -> Reading:
-    """Read a mask ``[batch, head, query, key]``: padding is what not even itself attends to."""
+    """Read a mask ``[batch, head, query, key]``: a token that does not see itself is padding."""
     rows, length = shape
     allowed = mask if mask.dtype == torch.bool else mask == 0
     allowed = allowed[:, None] if allowed.ndim == 3 else allowed
@@ -240,7 +240,7 @@ def sequence_starts(positions: NDArray[np.int64]) -> NDArray[np.bool_]:
     Returns
     -------
     ndarray[batch, pos] of bool
-        Wherever a position does not follow on the one before (``find_packed_sequence_indices``).
+        Where a position is not one more than the one before (``find_packed_sequence_indices``).
     """
     starts: NDArray[np.bool_] = np.diff(positions, axis=1, prepend=positions[:, :1] - 2) != 1
     return starts

@@ -10,30 +10,29 @@ from hiddenscope import kernels
 from hiddenscope.capture import Watch
 from hiddenscope.corpus import adds_bos, special_ids
 from hiddenscope.errors import InputError
-from hiddenscope.models import RESIDUAL, adopt, find_structure
-from hiddenscope.profiling.assemble import assemble
-from hiddenscope.profiling.audit import audit
-from hiddenscope.profiling.choose import choose_sites
-from hiddenscope.profiling.engine import Engine
-from hiddenscope.profiling.layouts import Options, make_options
-from hiddenscope.profiling.manifest import (
+from hiddenscope.measuring.assemble import assemble
+from hiddenscope.measuring.audit import audit
+from hiddenscope.measuring.choose import choose_sites
+from hiddenscope.measuring.engine import Engine
+from hiddenscope.measuring.manifest import (
     describe_model,
     describe_streams,
     describe_tokenizer,
 )
-from hiddenscope.strata import RECORDED
+from hiddenscope.models import RESIDUAL, find_structure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
     from hiddenscope.capture import Check
+    from hiddenscope.measuring.counts import Counts
+    from hiddenscope.measuring.layouts import Options
+    from hiddenscope.measuring.state import Pass, RunState
     from hiddenscope.models import LoadedModel
     from hiddenscope.profiles import Profile
-    from hiddenscope.profiling.counts import Counts
-    from hiddenscope.profiling.state import Pass, RunState
     from hiddenscope.tokens import Tokens
 
 
@@ -160,7 +159,7 @@ class Recorder:
         try:
             yield
         finally:
-            # Of the class again, unless somebody before us had put one of their own there.
+            # The method of the class is used again, unless the model had a `generate` of its own.
             del model.generate
             if own is not None:
                 model.generate = own
@@ -243,46 +242,3 @@ class Recorder:
         return assemble(
             state.states, hf=hf, manifest=manifest, checks=made, tokenizer=self.loaded.tokenizer
         )
-
-
-def record(
-    model: PreTrainedModel,
-    *,
-    tokenizer: PreTrainedTokenizerBase | None = None,
-    sites: str | Iterable[str] = "trunk",
-    **options: float,
-) -> Recorder:
-    """Measure the forward passes of a loop of your own.
-
-    Parameters
-    ----------
-    model : PreTrainedModel
-        With or without a head, in training or evaluation, with or without gradients; also
-        inside PEFT, ``torch.compile`` or ``DistributedDataParallel``.
-    tokenizer : PreTrainedTokenizerBase, optional
-        Tells special tokens apart and shows tokens as text.
-    sites : str or iterable of str
-        ``trunk`` (default), ``hf``, ``all``, sites or patterns.
-    **options : float
-        ``sample_mib``, the budget of the sample of whole hidden states; the thresholds
-        ``outlier``, ``outlier_rms``, ``massive`` and ``massive_ratio``.
-
-    Returns
-    -------
-    Recorder
-        A context manager; ``profile()`` at any time, ``reset()`` to start over. Each row of a
-        batch counts as a document of its own; padding is read off ``attention_mask``,
-        positions off ``position_ids``, the mask or the cache. Inside ``model.generate`` the
-        tokens are ``prompt`` and ``generated`` instead of ``regular``.
-
-    Raises
-    ------
-    ModelError, SiteError, InputError
-        The model's blocks cannot be found; a site does not exist; an option makes no sense.
-    """
-    return Recorder(
-        adopt(model, tokenizer),
-        sites=sites,
-        options=make_options(RECORDED, options),
-        outer=model,
-    )

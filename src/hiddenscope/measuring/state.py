@@ -1,4 +1,4 @@
-"""All that a run has measured: what folds, and nothing beside it."""
+"""All that a run has measured: the state that is folded over shards, and nothing else."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hiddenscope.corpus import Tally
 from hiddenscope.errors import MergeError
-from hiddenscope.profiling.counts import Counts
+from hiddenscope.measuring.counts import Counts
 from hiddenscope.stats import Batch, StreamState
 
 if TYPE_CHECKING:
