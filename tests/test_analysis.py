@@ -123,6 +123,20 @@ def ends(values: np.ndarray) -> dict[str, float]:
     return {"min": values.min() if some else np.nan, "max": values.max() if some else np.nan}
 
 
+def test_channels_of_several_sites_stand_below_each_other(full: Known) -> None:
+    p = full.profile
+    every = p.channels()
+    assert every.index.names == ["site", "channel"]
+    for site in SITES:
+        pd.testing.assert_frame_equal(every.loc[site], p.channels(site))
+    some = p.channels(["embed", "final_norm"], "all")
+    assert some.index.unique("site").tolist() == ["embed", "final_norm"]
+    for site in SITES:
+        states = full.every(site, "all")
+        states = np.where(np.isfinite(states), np.abs(states), 0).max(0)
+        np.testing.assert_array_equal(p.channels(site, "all")["absmax"], states)
+
+
 @each_view
 def test_moments_are_those_of_all_finite_tokens(full: Known, view: str) -> None:
     rows = []
@@ -157,6 +171,7 @@ def test_moments_of_channels_are_those_of_their_finite_tokens(
         ],
         index=pd.RangeIndex(CHANNELS, name="channel"),
     ).assign(
+        absmax=lambda table: np.fmax(-table["min"], table["max"]),
         over=(size >= THRESHOLDS["outlier"]).sum(0),
         over_rms=(size >= THRESHOLDS["outlier_rms"] * rms).sum(0),
         nonfinite=(~np.isfinite(every)).sum(0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import importlib.util
 import io
 import json
 import os
@@ -16,13 +17,19 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
 import pytest
 import tiny
 import torch
 from conftest import TEXT
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 import hiddenscope as hs
+from hiddenscope import analysis
+from hiddenscope.cli import tables
+from hiddenscope.figures import summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -347,6 +354,116 @@ class TestShow:
         assert run("show", profile_file, "--format", "xml")[0] == 2
 
 
+class TestTables:
+    @pytest.mark.parametrize("name", analysis.TABLES)
+    def test_each_is_printed_and_written(self, run: Run, profile_file: Path, name: str) -> None:
+        p = hs.open(profile_file)
+        expected = p.table(name, "all")
+        assert len(expected)
+        code, out, _ = run("show", profile_file, "--table", name, "--view", "all")
+        assert code == 0
+        lines = out.splitlines()
+        assert len(lines) == 1 + len(expected)
+        assert lines[0].split() == list(expected)
+        _, text, _ = run("show", profile_file, "--table", name, "--view", "all", "--format", "csv")
+        for suffix, read in (
+            ("csv", pd.read_csv),
+            ("json", lambda f: pd.DataFrame(json.loads(Path(f).read_text()))),
+            ("parquet", pd.read_parquet),
+        ):
+            path = Path(f"made/{name}.{suffix}")
+            code, out, _ = run("show", profile_file, "--table", name, "--view", "all", "-o", path)
+            assert (code, out.strip()) == (0, str(path))
+            found = read(path)
+            assert list(found) == list(expected)
+            for column in expected.select_dtypes("number"):
+                exact = 1e-6 if expected[column].dtype == np.float32 else 1e-12
+                np.testing.assert_allclose(found[column], expected[column], rtol=exact)
+            assert found.iloc[:, 0].tolist() == expected.iloc[:, 0].tolist()
+        assert text == Path(f"made/{name}.csv").read_text("utf-8")
+        assert [p.name for p in Path("made").iterdir() if p.name.startswith(".")] == []
+
+    def test_all_go_into_a_folder(self, run: Run, profile_file: Path) -> None:
+        for form in ("csv", "parquet"):
+            options = ("--format", form) if form != "csv" else ()
+            code, out, _ = run("show", profile_file, "--table", "all", "-o", form, *options)
+            assert code == 0
+            assert out.split() == [f"{form}/{name}.{form}" for name in analysis.TABLES]
+
+    def test_rows_are_sorted_and_cut(self, run: Run, profile_file: Path) -> None:
+        p = hs.open(profile_file)
+        site = "block.1.resid_post"
+        table = p.table("channels", sites="block.1", sort="mean", top=5)
+        assert set(table["site"]) == {site}
+        means = p.channels(site)["mean"]
+        order = means.abs().sort_values(ascending=False, kind="stable").index[:5]
+        assert table["channel"].tolist() == order.tolist()
+        arguments = ("--table", "channels", "--site", "block.1", "--sort", "mean", "--top", 5)
+        _, out, _ = run("show", profile_file, *arguments)
+        assert [line.split()[1] for line in out.splitlines()[1:]] == [str(c) for c in order]
+        names = p.table("sites", sort="site")["site"].tolist()
+        assert names == sorted(p.sites)
+
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            (["--table", "nonsense"], "no table 'nonsense': choose one of sites, channels"),
+            (["--table", "sites", "--sort", "colour"], "has no column 'colour': it has site"),
+            (["--table", "sites", "--top", "0"], "at least 1"),
+            (["--table", "all"], "add -o FOLDER"),
+            (["--table", "sites", "-o", "t.xlsx"], "end its name in .csv, .json, .parquet"),
+            (["--table", "sites", "--format", "parquet"], "add -o table.parquet"),
+            (["--table", "sites", "--site", "block.77"], "no site matches"),
+            (["--top", "3"], "--top goes with --table"),
+        ],
+        ids=lambda x: " ".join(x) if isinstance(x, list) else "",
+    )
+    def test_what_cannot_be_shown_is_refused(
+        self, run: Run, profile_file: Path, tmp_path: Path, arguments: list[str], says: str
+    ) -> None:
+        code, out, err = run("show", profile_file, *arguments)
+        assert code == 2
+        assert says in err
+        assert out == ""
+        assert not list(tmp_path.iterdir())
+
+    def test_parquet_without_its_library_says_what_to_install(
+        self, run: Run, profile_file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found = importlib.util.find_spec
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name: None if name == "pyarrow" else found(name)
+        )
+        code, _, err = run("show", profile_file, "--table", "sites", "-o", "t.parquet")
+        assert code == 2
+        assert "pip install 'hiddenscope[parquet]'" in err
+
+    def test_a_narrow_terminal_has_fewer_columns_and_no_fewer_digits(self) -> None:
+        table = pd.DataFrame(
+            {"site": ["embed", "block.0"], "mean": [1.23456, -12345.678], "text": ["a", "b" * 90]}
+        )
+        told = {}
+        for width in (200, 30, 10):
+            lines = io.StringIO()
+            console = Console(file=lines, width=width, force_terminal=True, no_color=True)
+            tables.show(table, console)
+            told[width] = re.sub(r"\x1b\[[0-9;]*m", "", lines.getvalue()).splitlines()
+        assert told[200][1].split() == ["embed", "1.23", "a"]
+        assert told[200][2].split() == ["block.0", "−12,346", "b" * 90]
+        assert told[30][:3] == ["site        mean", "embed       1.23", "block.0  −12,346"]
+        assert told[30][3].startswith("more columns: text")
+        assert told[10][:3] == ["site", "embed", "block.0"]
+
+    def test_what_a_token_holds_cannot_steer_a_terminal(self) -> None:
+        lines = io.StringIO()
+        table = pd.DataFrame({"piece": ["\x1b[31mred\n[bold]\t\u202e"], "n": [1]})
+        tables.show(table, Console(file=lines, width=80))
+        assert lines.getvalue().splitlines()[1].split() == [
+            "\\x1b[31mred↵[bold]⇥\\x202e",
+            "1",
+        ]
+
+
 class TestPlot:
     def test_it_draws_into_the_named_file(self, run: Run, profile_file: Path) -> None:
         for kind, options, target in [
@@ -359,12 +476,42 @@ class TestPlot:
             assert out.strip() == target
             assert Path(target).stat().st_size
 
+    def test_all_figures_go_into_a_folder_each_with_the_options_that_it_takes(
+        self, run: Run, profile_file: Path
+    ) -> None:
+        options = ("--view", "all", "--bins", 40, "--title", "", "--range", "0.1,0.9")
+        code, out, err = run("plot", profile_file, "all", "-o", "drawn", *options)
+        assert code == 0, err
+        assert out.split() == [f"drawn/{kind}.png" for kind in KINDS]
+        assert all(Path(line).stat().st_size for line in out.split())
+
+    def test_arguments_in_the_other_order_are_told_apart(
+        self, run: Run, profile_file: Path
+    ) -> None:
+        code, _, err = run("plot", "depth", profile_file)
+        assert code == 2
+        assert "the figure comes last: hiddenscope plot [PROFILE] KIND" in err
+
+    def test_its_help_says_what_each_figure_shows_and_takes(self, run: Run) -> None:
+        code, out, _ = run("plot", "--help")
+        assert code == 0
+        plain = " ".join(out.split())
+        for kind in KINDS:
+            assert f"{kind}: {summary(kind)}" in plain
+        assert "--view, --sites, --bins, --x, --range, --log" in plain
+
     @pytest.mark.parametrize(
         ("arguments", "says"),
         [
             (["nonsense"], "no figure 'nonsense'"),
             (["depth", "-o", "depth.gif"], "depth.gif"),
             (["depth", "--bins", "3"], "no option 'bins'"),
+            (["depth", "--range", "1"], "two finite numbers"),
+            (["depth", "--range", "a,b"], "numbers with commas"),
+            (["depth", "--figsize", "1,0"], "width, height"),
+            (["depth", "--cmap", "no such"], "no colour map"),
+            (["all", "--view", "special"], "special"),
+            (["depth", "more"], "3 arguments"),
             (["histogram", "--bins", "0"], "bins"),
             (["ridge", "--x", "furlongs"], "furlongs"),
             (["r2", "--without", "three"], "channel numbers"),

@@ -25,7 +25,8 @@ from hiddenscope.analysis import density
 from hiddenscope.errors import FigureError, OutputError, SiteError, ViewError
 from hiddenscope.figures import depth
 from hiddenscope.figures.matplotlib import depth as drawn_depth
-from hiddenscope.figures.matplotlib.style import channel_colours, styled
+from hiddenscope.figures.matplotlib.page import HIGHLIGHT, Look
+from hiddenscope.figures.matplotlib.style import styled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -291,7 +292,8 @@ def test_the_scatter_draws_every_outermost_value(real: Profile) -> None:
 
 
 def test_a_channel_keeps_its_colour_in_every_figure(drawings: Drawings, real: Profile) -> None:
-    colours = channel_colours(analysis.outstanding_channels(real.stream))
+    loud = analysis.outstanding_channels(real.stream)
+    colours = dict(zip(loud, HIGHLIGHT, strict=False))
     assert list(colours)[:2] == [7, 9]
     found = []
     for figure in (
@@ -316,7 +318,8 @@ def test_the_last_block_has_a_tick_and_light_tails_are_not_called_heavy(
     np.testing.assert_allclose((bar.min(), bar.max()), (-0.35 * 0.035 * 68, 0.35 * 0.035 * 68))
     # Rows as low as they may be, of which every second has room for its words.
     ridge = drawings("deep", "ridge")
-    lines = sum(t.get_fontsize() for t in ridge.texts) * 1.3 / 72 * MM
+    lines = sum(t.get_fontsize() * (t.get_text().count("\n") + 1) for t in ridge.texts)
+    lines *= 1.3 / 72 * MM
     assert ridge.get_figheight() * MM - lines - 5 == pytest.approx(2.3 * 68.5 + 12)
     widths = [t.get_position()[1] for t in ridge.axes[0].texts]
     assert widths == [0, *np.arange(1.25, 67, 2), 67.5]
@@ -513,8 +516,8 @@ def test_a_drawing_shows_what_was_prepared(spoken: Profile) -> None:
     assert isinstance(prepared, depth.Depth)
     with styled():
         figure = drawn_depth.draw(
-            dataclasses.replace(prepared, title="Another title", high=2 * prepared.high)
-        )
+            dataclasses.replace(prepared, title="Another title", high=2 * prepared.high), Look()
+        ).figure
     said = " ".join(t.get_text() for t in texts(figure))
     assert "Another title" in said
     bands = [c.get_paths()[0].vertices for c in figure.axes[0].collections]

@@ -53,13 +53,14 @@ def test_the_commands_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     commands = [line for block in blocks("sh") for line in block.splitlines()]
-    assert len(commands) == 4
+    assert len(commands) == 6
     for command in commands:
         monkeypatch.setattr("sys.argv", shlex.split(command.replace(" gpt2 ", " demo ")))
         with pytest.raises(SystemExit) as stopped:
             main()
         assert not stopped.value.code, capsys.readouterr().err
     assert (tmp_path / "depth.svg").stat().st_size
+    assert len(list((tmp_path / "figures").glob("*.png"))) == 8
     assert len(list(tmp_path.glob("hiddenscope-runs/*/profile.nc"))) == 2
 
 

@@ -138,6 +138,37 @@ def probabilities(name: str, value: Any) -> NDArray[np.float64]:
     return levels
 
 
+def limits(name: str, value: Any) -> tuple[float, float]:
+    """Return two finite numbers, the smaller first.
+
+    Raises
+    ------
+    InputError
+        It is something else.
+    """
+    ends = numbers(name, value)
+    if len(ends) != 2 or not (np.isfinite(ends).all() and ends[0] < ends[1]):
+        msg = f"the {name} must be two finite numbers, the smaller first, got {value}"
+        raise InputError(msg)
+    return float(ends[0]), float(ends[1])
+
+
+def channels(name: str, value: Any, count: int) -> list[int]:
+    """Return channels by number, in order and each once.
+
+    Raises
+    ------
+    InputError
+        One of them does not exist.
+    """
+    chosen = sorted(set(numbers(name, value, whole=True).tolist()))
+    wrong = [c for c in chosen if not 0 <= c < count]
+    if wrong:
+        msg = f"{name} names channel {wrong[0]}: channels run from 0 to {count - 1}"
+        raise InputError(msg)
+    return chosen
+
+
 def _holds_several(value: Any) -> bool:
     # An array without axes calls itself iterable and is not.
     return isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0

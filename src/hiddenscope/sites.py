@@ -97,7 +97,8 @@ def select_sites(
     patterns : str or iterable of str
         ``trunk`` (those in `default`), ``all`` (every site in `available`), ``hf`` (exactly the
         sites of Hugging Face's ``hidden_states`` tuple), a site, or a pattern such as
-        ``block.*.resid_post``. A string may hold several, separated by commas.
+        ``block.*.resid_post``; ``block.3`` stands for ``block.3.resid_post``. A string may hold
+        several, separated by commas.
     available : sequence of Site
         The sites that there are, in order.
     hf : sequence of Site
@@ -123,7 +124,7 @@ def select_sites(
         default = [s for s in available if s.in_trunk]
     named = {"trunk": set(default), "all": set(available), "hf": set(hf)}
     chosen: set[Site] = set()
-    for part in (p.strip() for p in parts):
+    for part in (_whole(p.strip()) for p in parts):
         found = named.get(part)
         if found is None:
             found = {s for s in available if fnmatchcase(s.name, part)}
@@ -135,6 +136,11 @@ def select_sites(
             raise SiteError(msg)
         chosen |= found
     return tuple(s for s in available if s in chosen)
+
+
+def _whole(part: str) -> str:
+    """Write out ``block.3``, which stands for the block's output."""
+    return f"{part}.resid_post" if re.fullmatch(r"block\.[^.]+", part) else part
 
 
 def _known(available: Sequence[Site]) -> str:

@@ -58,6 +58,14 @@ def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
 
 
+_CONTROLS = {"\n": "↵", "\t": "⇥", "\r": "↵"}
+
+
+def visible(text: str) -> str:
+    """Write a text on one line: controls and what else cannot be printed are shown by number."""
+    return "".join(_CONTROLS.get(c) or (c if c.isprintable() else f"\\x{ord(c):02x}") for c in text)
+
+
 def bare_token(piece: str) -> str:
     """Return a token without its leading space; spaces alone are made visible."""
     bare = piece.replace("Ġ", " ").replace("▁", " ").replace("Ċ", "\n")

@@ -27,6 +27,7 @@ from hiddenscope.analysis.sentences import (
 )
 from hiddenscope.analysis.shares import loudest
 from hiddenscope.analysis.summary import channels, moments
+from hiddenscope.analysis.tables import TABLES, table
 from hiddenscope.analysis.token_tables import extremes, norms, positions, sample
 from hiddenscope.analysis.views import (
     MAIN,
@@ -45,6 +46,7 @@ from hiddenscope.analysis.views import (
 
 __all__ = [
     "MAIN",
+    "TABLES",
     "THRESHOLDS",
     "Outliers",
     "caption",
@@ -80,6 +82,7 @@ __all__ = [
     "strata_of",
     "stream_names",
     "stream_of",
+    "table",
     "tail_words",
     "tokens",
     "trunk_sites",

@@ -65,6 +65,8 @@ def densities(
     bins: int = 160,
     view: str = "rest",
     sites: str | list[str] | None = None,
+    *,
+    range: tuple[float, float] | None = None,
 ) -> pd.DataFrame:
     """Count the values of each site in bins over one range that a few values cannot stretch.
 
@@ -80,6 +82,9 @@ def densities(
         Over the common range; edges are then moved to the grid's cell boundaries.
     view : str
     sites : str or list of str, optional
+    range : (float, float), optional
+        In units of `x`; by default one beyond which no site has more than about `BEYOND` of its
+        values on either side.
 
     Returns
     -------
@@ -87,8 +92,7 @@ def densities(
         A row per bin: ``site``, ``left`` and ``right`` in units of `x`, ``count``, ``share`` (of
         the site's finite values), ``density`` (share per unit of x) and ``normal`` (that of a
         normal of the same centre and scale). A site without variance has none. ``attrs``:
-        ``low`` and ``high``, the range, beyond which no site has more than about `BEYOND` of
-        its values on either side; ``linear``, the linear part of an asinh axis; ``sites``, a
+        ``low`` and ``high``, the range; ``linear``, the linear part of an asinh axis; ``sites``, a
         table by site: ``origin``, ``unit``, ``total`` (finite values), ``below``, ``above``
         (values beyond the range), ``min``, ``max``, ``dominated`` (the share of the variance in
         its largest value), ``peak`` (the density of the normal at its centre).
@@ -120,7 +124,8 @@ def densities(
     ends[few] = levels[few, 2:]
     origin, unit = (usable[k].to_numpy(np.float64)[:, None] for k in ("origin", "unit"))
     ends = (ends - origin) / unit
-    low, high = float(ends.min()), float(ends.max())
+    low, high = (ends.min(), ends.max()) if range is None else arguments.limits("range", range)
+    low, high = float(low), float(high)
     linear = linear_width(stream, view, names) if x == "asinh" else 1.0
     steps = even_steps(low, high, bins, x, linear)
     frames = []

@@ -121,11 +121,7 @@ def histogram(
         filled = np.flatnonzero(grid.merged(cell_counts(stream, view, names)).any(0))
         low, high = grid.EDGES[filled[[0, -1]]] if len(filled) else (0.0, 0.0)
     else:
-        ends = arguments.numbers("range", range)
-        low, high = ends[[0, -1]]
-        if len(ends) != 2 or not (np.isfinite(ends).all() and low < high):
-            msg = f"the range must be two finite numbers, the smaller first, got {range}"
-            raise InputError(msg)
+        low, high = arguments.limits("range", range)
     edges = grid.snap(np.linspace(low, high, bins + 1))
     if range is None or len(edges) < 2:
         # Whole cells at the ends, so that the smallest and the largest value are inside.

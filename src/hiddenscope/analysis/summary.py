@@ -9,7 +9,14 @@ import pandas as pd
 
 from hiddenscope import grid
 from hiddenscope.analysis.cache import cached
-from hiddenscope.analysis.views import group, hf_index, site_index, site_names, strata_index
+from hiddenscope.analysis.views import (
+    choose_sites,
+    group,
+    hf_index,
+    site_index,
+    site_names,
+    strata_index,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -129,13 +136,23 @@ def moments(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:
     )
 
 
-def channels(stream: xr.DataTree, site: str, view: str = "rest") -> pd.DataFrame:
-    """Summarise each channel of a site over tokens.
+def channels(
+    stream: xr.DataTree, site: str | list[str] | None = None, view: str = "rest"
+) -> pd.DataFrame:
+    """Summarise each channel over tokens.
+
+    Parameters
+    ----------
+    stream : DataTree
+    site : str or list of str, optional
+        One site, or several, or all of them.
+    view : str
 
     Returns
     -------
-    DataFrame[channel]
-        ``tokens``, ``mean``, ``std``, ``skewness``, ``excess_kurtosis``, ``min``, ``max``,
+    DataFrame[channel], or DataFrame[site, channel] but for one site
+        ``tokens``, ``mean``, ``std`` (ddof 1), ``skewness``, ``excess_kurtosis``, ``min``,
+        ``max``, ``absmax`` (the largest magnitude),
         ``over`` (tokens with at least the outlier magnitude), ``over_rms`` (with at least its
         multiple of the root mean square of their hidden state; not in files of schema 1) and
         ``nonfinite`` values.
@@ -145,6 +162,10 @@ def channels(stream: xr.DataTree, site: str, view: str = "rest") -> pd.DataFrame
     SiteError, ViewError
         The site is not in the profile; the view is unknown.
     """
+    if not isinstance(site, str):
+        names = choose_sites(stream, site)
+        parts = {name: channels(stream, name, view) for name in names}
+        return pd.concat(parts, names=["site"])
     at = site_index(stream, site)
     k = strata_index(stream, view)
     pooled = {key: value[at] for key, value in pool(_held(stream, view), 1).items()}
@@ -161,6 +182,7 @@ def channels(stream: xr.DataTree, site: str, view: str = "rest") -> pd.DataFrame
             **finish(pooled),
             "min": low[at],
             "max": high[at],
+            "absmax": np.fmax(-low[at], high[at]),
             **counted,
         },
         index=pd.RangeIndex(len(low[at]), name="channel"),

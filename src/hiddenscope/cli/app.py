@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 app.command("profile")(profile.command)
 app.command("show")(show.command)
-app.command("plot")(plot.command)
+app.command("plot", cls=plot.PlotCommand)(plot.command)
 app.command("sites")(sites.command)
 
 

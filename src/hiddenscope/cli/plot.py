@@ -1,13 +1,37 @@
-"""``hiddenscope plot``: one figure of a profile."""
+"""``hiddenscope plot``: one figure of a profile, or all of them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from hiddenscope.cli import runs
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+ALL = "all"
+ORDER = "hiddenscope plot [PROFILE] KIND, such as `hiddenscope plot runs/demo-001 histogram`"
+
+
+class PlotCommand(TyperCommand):
+    """Lists the figures in its help; what they take is looked up only then."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, with a paragraph for each figure."""
+        from hiddenscope import figures
+
+        def flags(kind: str) -> str:
+            own = [name for name in figures.options(kind) if name not in figures.LOOK]
+            return ", ".join(f"--{name}" for name in own)
+
+        lines = [f"{kind}: {figures.summary(kind)} {flags(kind)}" for kind in figures.KINDS]
+        lines.append("Every figure: --title, --caption, --figsize, --cmap, --highlight.")
+        self.epilog = "\n\n".join(lines)
+        super().format_help(ctx, formatter)
 
 
 def command(
@@ -16,12 +40,17 @@ def command(
         typer.Argument(
             metavar="[PROFILE] KIND",
             help="A profile.nc or a run's folder (by default the newest run), and the figure: "
-            "histogram, ridge, depth, scatter, covariance, r2, wing or outliers.",
+            "one of those below, or all.",
         ),
     ],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="A .png, .svg or .pdf file.", show_default="KIND.png"),
+        typer.Option(
+            "-o",
+            "--output",
+            help="A .png, .svg or .pdf file; of all figures a folder.",
+            show_default="KIND.png, figures",
+        ),
     ] = None,
     view: Annotated[
         str, typer.Option(help="Tokens to show: rest, all, first, first+special, …")
@@ -37,36 +66,122 @@ def command(
     x: Annotated[
         str | None, typer.Option(help="x axis: linear or asinh; of the ridge also sigma.")
     ] = None,
+    range_: Annotated[
+        str | None,
+        typer.Option(
+            "--range", metavar="LOW,HIGH", help="Range of the axis of activations, or of colours."
+        ),
+    ] = None,
+    log: Annotated[
+        bool | None, typer.Option("--log/--no-log", help="Logarithmic counts or magnitudes.")
+    ] = None,
+    channels: Annotated[
+        str | None, typer.Option(help="Channels to number, with commas between.")
+    ] = None,
     without: Annotated[
         str | None, typer.Option(help="Channels to leave out of R², with commas between.")
     ] = None,
+    title: Annotated[
+        str | None, typer.Option(help="Instead of the figure's own; '' for none.")
+    ] = None,
+    caption: Annotated[
+        str | None, typer.Option(help="Instead of the figure's own; '' for none.")
+    ] = None,
+    figsize: Annotated[str | None, typer.Option(metavar="WIDTH,HEIGHT", help="In inches.")] = None,
+    cmap: Annotated[str | None, typer.Option(help="A colour map of Matplotlib.")] = None,
+    highlight: Annotated[
+        str | None, typer.Option(help="Colours of channels that stand out, with commas between.")
+    ] = None,
 ) -> None:
-    """Draw one figure of a profile."""
+    """Draw one figure of a profile, or all."""
     from hiddenscope import figures
     from hiddenscope.errors import FigureError
     from hiddenscope.profiles import Profile
 
-    if len(arguments) > 2:
-        msg = f"expected [PROFILE] KIND, got {len(arguments)} arguments: {' '.join(arguments)}"
-        raise FigureError(msg)
     kind = arguments[-1]
-    figures.options(kind)
-    target = figures.check_path(output if output is not None else Path(f"{kind}.png"))
+    if len(arguments) > 2:
+        msg = f"expected {ORDER}; got {len(arguments)} arguments: {' '.join(arguments)}"
+        raise FigureError(msg)
+    if kind not in {*figures.KINDS, ALL}:
+        if arguments[0] in {*figures.KINDS, ALL}:
+            msg = f"the figure comes last: {ORDER}"
+            raise FigureError(msg)
+        msg = f"there is no figure {kind!r}: choose one of {', '.join(figures.KINDS)} or {ALL}"
+        raise FigureError(msg)
+    options: dict[str, Any] = {
+        "view": view,
+        "sites": sites,
+        "bins": bins,
+        "x": x,
+        "range": _numbers("--range", range_, float),
+        "log": log,
+        "channels": _numbers("--channels", channels, int),
+        "without": _numbers("--without", without, int),
+        "figsize": _numbers("--figsize", figsize, float),
+        "cmap": cmap,
+        "highlight": highlight.split(",") if highlight else None,
+    }
+    given = {key: value for key, value in options.items() if value is not None}
+    # An empty text is none.
+    given |= {
+        key: v or None for key, v in (("title", title), ("caption", caption)) if v is not None
+    }
+    if kind != ALL:
+        target = figures.check_path(output if output is not None else Path(f"{kind}.png"))
     made = Profile.open(runs.find(Path(arguments[0]) if len(arguments) == 2 else None))
     if stream is not None:
         made = made.on(stream)
-    options = {"sites": sites, "bins": bins, "x": x, "without": _channels(without)}
-    figure = figures.draw(kind, made.stream, view=view, **options)
-    typer.echo(str(figures.save(figure, target)))
+    if kind != ALL:
+        typer.echo(str(figures.save(figures.draw(kind, made.stream, **given), target)))
+        return
+    taken = {name for each in figures.KINDS for name in figures.options(each)}
+    if unknown := [key for key in given if key not in taken]:
+        msg = f"no figure takes {unknown[0]!r}"
+        raise FigureError(msg)
+    drawn, refused = draw_all(made.stream, output or Path("figures"), given)
+    for reason in refused:
+        typer.echo(reason, err=True)
+    for path in drawn:
+        typer.echo(str(path))
+    if not drawn:
+        raise FigureError(refused[0])
 
 
-def _channels(without: str | None) -> tuple[int, ...] | None:
+def draw_all(
+    tree: xr.DataTree, folder: Path, options: dict[str, Any]
+) -> tuple[list[Path], list[str]]:
+    """Write every figure; return their files, and why there is none of some.
+
+    Parameters
+    ----------
+    tree : DataTree
+    folder : Path
+    options : dict
+        Each figure gets those that it takes.
+    """
+    from hiddenscope import figures
     from hiddenscope.errors import FigureError
 
-    if without is None:
+    drawn, refused = [], []
+    for kind in figures.KINDS:
+        own = {key: value for key, value in options.items() if key in figures.options(kind)}
+        try:
+            figure = figures.draw(kind, tree, **own)
+        except FigureError as error:
+            refused.append(f"no figure {kind}: {error}")
+            continue
+        drawn.append(figures.save(figure, folder / f"{kind}.png"))
+    return drawn, refused
+
+
+def _numbers(option: str, text: str | None, kind: type[int | float]) -> tuple[Any, ...] | None:
+    from hiddenscope.errors import FigureError
+
+    if text is None:
         return None
     try:
-        return tuple(int(part) for part in without.split(",") if part.strip())
+        return tuple(kind(part) for part in text.split(",") if part.strip())
     except ValueError:
-        msg = f"--without takes channel numbers with commas between, got {without!r}"
+        what = "channel numbers" if kind is int else "numbers"
+        msg = f"{option} takes {what} with commas between, got {text!r}"
         raise FigureError(msg) from None

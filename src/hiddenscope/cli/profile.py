@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hiddenscope.cli import runs, terminal
+from hiddenscope.cli.plot import draw_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
     from hiddenscope.measuring import Progress
-    from hiddenscope.profiles import Profile
 
 
 def command(
@@ -162,7 +162,9 @@ def command(
     # All that there is to write is written before the first word of it is printed.
     try:
         runs.remove_figures(folder / "figures")
-        drawn, refused = _draw(made, view, folder / "figures") if figures else ([], [])
+        places = folder / "figures"
+        options = {"view": view}
+        drawn, refused = draw_all(made.dataset, places, options) if figures else ([], [])
         console.print(progress.summary)
         print_profile(made, view, console)
     except KeyboardInterrupt:
@@ -173,22 +175,6 @@ def command(
     console.print()
     for path in written + drawn:
         console.print(str(path), soft_wrap=True, markup=False)
-
-
-def _draw(made: Profile, view: str, folder: Path) -> tuple[list[Path], list[str]]:
-    """Write every figure; return their files, and why there is none of some."""
-    from hiddenscope import figures
-    from hiddenscope.errors import FigureError
-
-    drawn, refused = [], []
-    for kind in figures.KINDS:
-        try:
-            figure = figures.draw(kind, made.dataset, view=view)
-        except FigureError as error:
-            refused.append(f"no figure {kind}: {error}")
-            continue
-        drawn.append(figures.save(figure, folder / f"{kind}.png"))
-    return drawn, refused
 
 
 class _Progress:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _SPARK_BINS = 16
+ALL = "all"
 _DECADES = 6
 
 
@@ -30,6 +31,7 @@ class Format(StrEnum):
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
+    PARQUET = "parquet"
 
 
 def command(
@@ -48,41 +50,94 @@ def command(
         str | None,
         typer.Option(help="decoder, mlp_act, …", show_default="every stream with a trunk"),
     ] = None,
-    format: Annotated[Format, typer.Option(help="How to print.")] = Format.TABLE,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="One table: sites, channels, outliers, extremes, norms, positions, checks or "
+            "manifest; all of them with -o FOLDER.",
+        ),
+    ] = None,
+    site: Annotated[str | None, typer.Option(help="The same as --sites.", hidden=True)] = None,
+    top: Annotated[int | None, typer.Option(help="Only the first rows of a table.")] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Largest magnitude first.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="A .csv, .json or .parquet file, or a folder."),
+    ] = None,
+    format: Annotated[
+        Format, typer.Option(help="How to print, and how files in a folder are written.")
+    ] = Format.TABLE,
 ) -> None:
-    """Show a profile: a table by site, and the checks."""
+    """Show a profile: a table by site, and the checks; or any of its tables."""
     from rich.console import Console
 
     from hiddenscope import analysis
+    from hiddenscope.cli import tables
+    from hiddenscope.errors import InputError
     from hiddenscope.profiles import Profile
 
+    sites = sites or site
+    if table is not None and table not in {*analysis.TABLES, ALL}:
+        msg = f"there is no table {table!r}: choose one of {', '.join(analysis.TABLES)} or {ALL}"
+        raise InputError(msg)
+    if table == ALL and output is None:
+        msg = "all tables go into a folder: add -o FOLDER"
+        raise InputError(msg)
+    if output is not None and table not in {None, ALL}:
+        tables.check_path(output)
     made = Profile.open(runs.find(profile))
     if stream is not None:
         made = made.on(stream)
+    console = Console(highlight=False)
+    if table == ALL:
+        suffix = ".csv" if format is Format.TABLE else f".{format}"
+        tables.check_path(Path(f"any{suffix}"))
+        for name in analysis.TABLES:
+            whole = analysis.table(made.stream, name, view, sites, top=top)
+            assert output is not None
+            typer.echo(str(tables.write(whole, output / f"{name}{suffix}")))
+        return
+    if table is None and output is None:
+        tables.refuse_options("the whole profile", {"top": top, "sort": sort})
+        _show_whole(made, view, sites, format, alone=stream is not None)
+        return
+    chosen = analysis.table(made.stream, table or "sites", view, sites, sort=sort, top=top)
+    if output is not None:
+        typer.echo(str(tables.write(chosen, tables.check_path(output))))
+    elif format is Format.TABLE:
+        tables.show(chosen, console)
+    elif format is Format.PARQUET:
+        msg = "Parquet is not printed: add -o table.parquet"
+        raise InputError(msg)
+    else:
+        text = tables.as_csv(chosen) if format is Format.CSV else tables.as_json(chosen) + "\n"
+        typer.echo(text, nl=False)
+
+
+def _show_whole(
+    made: Profile, view: str, sites: str | None, format: Format, *, alone: bool
+) -> None:
+    from rich.console import Console
+
+    from hiddenscope import analysis
+    from hiddenscope.cli import tables
+
     if format is Format.TABLE:
-        print_profile(made, view, Console(highlight=False), sites, alone=stream is not None)
+        print_profile(made, view, Console(highlight=False), sites, alone=alone)
         return
     table = made.moments(view)
     if sites is not None:
         table = table.loc[analysis.choose_sites(made.stream, sites)]
     if format is Format.CSV:
         typer.echo(table.to_csv(), nl=False)
-    else:
-        rows = json.loads(table.reset_index().to_json(orient="records", double_precision=15))
-        typer.echo(
-            json.dumps(
-                {
-                    "view": view,
-                    "stream": made.stream.name,
-                    "tokens": made.tokens,
-                    "sites": rows,
-                    "checks": made.checks,
-                    "manifest": made.manifest,
-                },
-                ensure_ascii=False,
-                indent=2,
-            )
-        )
+        return
+    rows = tables.records(table.reset_index())
+    held = {"view": view, "stream": made.stream.name, "tokens": made.tokens, "sites": rows}
+    held |= {"checks": made.checks, "manifest": made.manifest}
+    typer.echo(json.dumps(held, ensure_ascii=False, indent=2))
 
 
 def print_profile(

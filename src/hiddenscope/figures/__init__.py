@@ -11,10 +11,12 @@ import importlib
 import inspect
 import os
 import tempfile
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hiddenscope.errors import FigureError, OutputError
+from hiddenscope.figures.look import Look
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -35,8 +37,12 @@ def _preparer(kind: str) -> Any:
     return importlib.import_module(f"hiddenscope.figures.{kind}").prepare
 
 
+LOOK = tuple(field.name for field in fields(Look))
+"""How a figure is to look: options that every kind takes."""
+
+
 def options(kind: str) -> tuple[str, ...]:
-    """Return the names of the options that a figure takes.
+    """Return the names of the options that a figure takes, those in `LOOK` last.
 
     Raises
     ------
@@ -44,7 +50,21 @@ def options(kind: str) -> tuple[str, ...]:
         There is no such figure.
     """
     parameters = inspect.signature(_preparer(kind)).parameters.values()
-    return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+    return (*(p.name for p in parameters if p.kind is p.KEYWORD_ONLY), *LOOK)
+
+
+def signature(kind: str) -> inspect.Signature:
+    """Return how ``p.plot.<kind>`` is called.
+
+    Raises
+    ------
+    FigureError
+        There is no such figure.
+    """
+    own = inspect.signature(_preparer(kind)).parameters.values()
+    look = inspect.signature(Look).parameters.values()
+    keywords = [p for p in (*own, *look) if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    return inspect.Signature(keywords)
 
 
 def describe(kind: str) -> str:
@@ -55,7 +75,27 @@ def describe(kind: str) -> str:
     FigureError
         There is no such figure.
     """
-    return inspect.getdoc(_preparer(kind)) or ""
+    preparer = _preparer(kind)
+    text = (inspect.getdoc(preparer) or "").replace("tree : DataTree\n", "")
+    look = inspect.getdoc(Look) or ""
+    _, _, options_of_look = look.partition("----------\n")
+    example = f">>> p.plot.{kind}(view='all', figsize=(8, 5)).savefig('{kind}.png')"
+    return (
+        f"{text}\n{options_of_look}\n\n"
+        "Returns\n-------\nFigure\n    It shows itself in a notebook; its axes are ``fig.axes``."
+        f"\n\nExamples\n--------\n{example}\n"
+    )
+
+
+def summary(kind: str) -> str:
+    """Say in a line what a figure shows.
+
+    Raises
+    ------
+    FigureError
+        There is no such figure.
+    """
+    return (inspect.getdoc(_preparer(kind)) or "").partition("\n")[0]
 
 
 def prepare(kind: str, tree: xr.DataTree, **chosen: Any) -> Prepared:
@@ -68,8 +108,8 @@ def prepare(kind: str, tree: xr.DataTree, **chosen: Any) -> Prepared:
     tree : DataTree
         A profile's tree (``p.dataset``) or one of its streams.
     **chosen
-        Options of the figure (`options`, `describe`), such as ``view="all"`` and
-        ``sites="block.*.resid_post"``. None stands for the default.
+        Options of the figure (`options`, `describe`) other than its look, such as ``view="all"``
+        and ``sites="block.*.resid_post"``. None stands for the default.
 
     Returns
     -------
@@ -84,11 +124,11 @@ def prepare(kind: str, tree: xr.DataTree, **chosen: Any) -> Prepared:
         A site, view or value of an option is unknown.
     """
     preparer, known = _preparer(kind), options(kind)
-    given = {key: value for key, value in chosen.items() if value is not None}
-    unknown = [key for key in given if key not in known]
+    unknown = [key for key in chosen if key not in known]
     if unknown:
         msg = f"the figure {kind!r} has no option {unknown[0]!r}: it takes {', '.join(known)}"
         raise FigureError(msg)
+    given = {key: value for key, value in chosen.items() if value is not None}
     prepared: Prepared = preparer(tree, **given)
     return prepared
 
@@ -98,25 +138,39 @@ def draw(kind: str, tree: xr.DataTree, **chosen: Any) -> Figure:
 
     Parameters
     ----------
-    kind, tree, **chosen
+    kind, tree : str, DataTree
         As in `prepare`.
+    **chosen
+        Options of the figure, and of its look:
+
+        figsize : (float, float), in inches, by default as it is to be printed;
+        ax : Axes, to draw a figure of one panel on;
+        fig : Figure, SubFigure or as many Axes as the figure has panels, to draw on;
+        title, caption : str, or None for none;
+        cmap : str or Colormap, the colours of blocks, densities or the matrix;
+        highlight : sequence of colours, those of the channels that stand out.
+
+        What Matplotlib's ``rcParams`` or a style sets otherwise than by default is respected.
 
     Returns
     -------
-    Figure
-        It shows itself in a notebook; `save` or ``savefig`` writes it.
+    Figure, or the SubFigure that was given
+        It shows itself in a notebook; `save` or ``savefig`` writes it. Its axes are ``fig.axes``.
 
     Raises
     ------
     FigureError, SiteError, ViewError, InputError
-        As in `prepare`.
+        As in `prepare`; or it cannot be drawn where it should.
     """
+    styled = {key: chosen.pop(key) for key in LOOK if key in chosen}
     prepared = prepare(kind, tree, **chosen)
     # Imports Matplotlib.
+    page = importlib.import_module("hiddenscope.figures.matplotlib.page")
+    look = page.checked(Look(**styled))
     module = importlib.import_module(f"hiddenscope.figures.matplotlib.{kind}")
     style = importlib.import_module("hiddenscope.figures.matplotlib.style")
     with style.styled():
-        figure: Figure = module.draw(prepared)
+        figure: Figure = module.draw(prepared, look).figure
     return figure
 
 
@@ -168,4 +222,16 @@ def save(figure: Figure, path: str | Path) -> Path:
     return target
 
 
-__all__ = ["KINDS", "SUFFIXES", "check_path", "describe", "draw", "options", "prepare", "save"]
+__all__ = [
+    "KINDS",
+    "LOOK",
+    "SUFFIXES",
+    "check_path",
+    "describe",
+    "draw",
+    "options",
+    "prepare",
+    "save",
+    "signature",
+    "summary",
+]

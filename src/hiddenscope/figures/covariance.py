@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hiddenscope import analysis, words
+from hiddenscope import analysis, arguments, words
 from hiddenscope.errors import FigureError
 from hiddenscope.figures.prepared import Prepared, subject
 from hiddenscope.figures.r2 import trunk_table
@@ -45,6 +45,7 @@ def prepare(
     view: str = "rest",
     sites: str | list[str] | None = None,
     without: Sequence[int] = (),
+    range: tuple[float, float] | None = None,
 ) -> Covariance:
     """Draw the pooled covariance of every pair of sites.
 
@@ -56,6 +57,8 @@ def prepare(
     sites : str or list of str, optional
     without : sequence of int
         Channels to leave out.
+    range : (float, float), optional
+        Where the colours end, on either side of 0: the larger magnitude counts.
     """
     s = subject(tree, view, sites, "cross")
     values = trunk_table(analysis.covariance(s.stream, view, without=without), s.sites).values
@@ -75,6 +78,6 @@ def prepare(
         ),
         sites=s.sites,
         values=values,
-        reach=reach,
+        reach=reach if range is None else max(map(abs, arguments.limits("range", range))),
         linear=linear,
     )

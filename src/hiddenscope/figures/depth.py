@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hiddenscope import analysis
+from hiddenscope import analysis, arguments
 from hiddenscope.analysis import density
 from hiddenscope.figures.prepared import Prepared, subject
 
@@ -34,6 +34,8 @@ class Depth(Prepared):
         Where each band ends.
     linear : float
         The linear part of the asinh axis.
+    range : (float, float) or None
+        Of the y axis, where it is not that of all values.
     """
 
     sites: list[str]
@@ -41,10 +43,15 @@ class Depth(Prepared):
     low: Floats
     high: Floats
     linear: float
+    range: tuple[float, float] | None
 
 
 def prepare(
-    tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None = None
+    tree: xr.DataTree,
+    *,
+    view: str = "rest",
+    sites: str | list[str] | None = None,
+    range: tuple[float, float] | None = None,
 ) -> Depth:
     """Draw the quantiles of activations through depth as nested bands, on an asinh axis.
 
@@ -54,6 +61,8 @@ def prepare(
     view : str
         Which tokens.
     sites : str or list of str, optional
+    range : (float, float), optional
+        Of the y axis; by default all values.
     """
     s = subject(tree, view, sites)
     values = int(analysis.moments(s.stream, view).loc[s.sites, "tokens"].max()) * s.channels
@@ -77,6 +86,7 @@ def prepare(
         low=table.values[:, : len(kept)],
         high=table.values[:, len(kept) :][:, ::-1],
         linear=density.linear_width(s.stream, view, s.sites),
+        range=None if range is None else arguments.limits("range", range),
     )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+BEYOND = "one range: beyond it about 1 in 10,000 of a site's values at most, on either side"
 FEW = 10
 """Bins with fewer values are drawn faint: their height is mostly chance."""
 
@@ -32,7 +33,9 @@ class Histogram(Prepared):
     scale : {'linear', 'asinh'}
         Of the x axis.
     y : {'share', 'density'}
-        The column of `table` to draw, on a logarithmic axis.
+        The column of `table` to draw.
+    log : bool
+        Whether the y axis is logarithmic.
     beyond : tuple of str
         What lies below and above the range, in words.
     """
@@ -41,6 +44,7 @@ class Histogram(Prepared):
     table: pd.DataFrame
     scale: str
     y: str
+    log: bool
     beyond: tuple[str, str]
 
 
@@ -51,6 +55,8 @@ def prepare(
     sites: str | list[str] | None = None,
     bins: int = 200,
     x: str | None = None,
+    range: tuple[float, float] | None = None,
+    log: bool = True,
 ) -> Histogram:
     """Draw the distribution of each site's activations on one range, with a logarithmic y axis.
 
@@ -67,26 +73,31 @@ def prepare(
         By default linear, or asinh where the widest site is more than ten times as wide as the
         narrowest block. On a linear axis y is the share of values in a bin, on an asinh axis,
         whose bins are not equally wide, their density.
+    range : (float, float), optional
+        The range instead, in activations.
+    log : bool
+        Whether the y axis is logarithmic.
     """
     s = subject(tree, view, sites)
     scale = x or analysis.scale_of(s.stream, view, s.sites)
     if scale not in {"linear", "asinh"}:
         msg = f"unknown x {scale!r}: choose linear or asinh"
         raise FigureError(msg)
-    table = density.densities(s.stream, scale, bins, view, s.sites)
+    table = density.densities(s.stream, scale, bins, view, s.sites, range=range)
     if table.empty:
         raise FigureError(no_density(view))
     return Histogram(
         title=f"Histogram of activations, {s.model}",
         claim=analysis.spread_words(s.stream, view, s.sites),
         caption=s.caption(
-            "one range: beyond it about 1 in 10,000 of a site's values at most, on either side",
+            "" if range else BEYOND,
             f"faint: fewer than {FEW} values in the bin",
         ),
         sites=s.sites,
         table=table,
         scale=scale,
         y="share" if scale == "linear" else "density",
+        log=bool(log),
         beyond=beyond_words(table.attrs["sites"]),
     )
 

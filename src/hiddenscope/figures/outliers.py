@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hiddenscope import analysis
+from hiddenscope import analysis, arguments
 from hiddenscope.analysis.largest import largest_map
 from hiddenscope.errors import FigureError
 from hiddenscope.figures.prepared import Prepared, Subject, subject
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     import xarray as xr
 
@@ -37,6 +39,10 @@ class LargestMagnitudes(Prepared):
         The channels to number.
     loud : list of int
         Those that stand out in the whole profile, the most first.
+    range : (float, float) or None
+        Of the magnitudes, where it is not that of all of them.
+    log : bool
+        Whether the axis of the magnitudes is logarithmic.
     """
 
     sites: list[str]
@@ -45,10 +51,18 @@ class LargestMagnitudes(Prepared):
     channels: int
     numbered: list[int]
     loud: list[int]
+    range: tuple[float, float] | None
+    log: bool
 
 
 def prepare(
-    tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None = None
+    tree: xr.DataTree,
+    *,
+    view: str = "rest",
+    sites: str | list[str] | None = None,
+    channels: Sequence[int] | None = None,
+    range: tuple[float, float] | None = None,
+    log: bool = True,
 ) -> LargestMagnitudes:
     """Draw the three largest magnitudes and the median by depth, and a map by channel.
 
@@ -58,6 +72,12 @@ def prepare(
     view : str
         Which tokens.
     sites : str or list of str, optional
+    channels : sequence of int, optional
+        Those to number; by default outliers, and those that stand out.
+    range : (float, float), optional
+        Of the magnitudes; by default all of them.
+    log : bool
+        Whether the axis of the magnitudes is logarithmic.
     """
     s = subject(tree, view, sites, "extremes")
     table = analysis.magnitudes(s.stream, view).loc[s.sites]
@@ -65,6 +85,11 @@ def prepare(
         msg = f"every state in the view {view!r} is zero: there are no magnitudes to draw"
         raise FigureError(msg)
     found = analysis.outliers(s.stream, view)
+    span = None if range is None else arguments.limits("range", range)
+    if span and log and span[0] <= 0:
+        msg = f"a logarithmic axis begins above 0: give another range than {range}, or log=False"
+        raise FigureError(msg)
+    named = None if channels is None else arguments.channels("channels", channels, s.channels)
     return LargestMagnitudes(
         title=f"Largest magnitudes, {s.model}",
         claim=f"{analysis.massive_words(found, 2)}. {analysis.channel_words(found)}",
@@ -73,8 +98,10 @@ def prepare(
         magnitudes=table,
         relative=largest_map(s.stream, view).loc[s.sites],
         channels=s.channels,
-        numbered=_named(s, found),
-        loud=analysis.outstanding_channels(s.stream),
+        numbered=_named(s, found) if named is None else named,
+        loud=analysis.outstanding_channels(s.stream) if named is None else named,
+        range=span,
+        log=bool(log),
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hiddenscope import analysis, words
+from hiddenscope import analysis, arguments, words
 from hiddenscope.errors import FigureError
 from hiddenscope.figures.prepared import Prepared, subject
 
@@ -32,13 +32,13 @@ class R2(Prepared):
     sites : list of str
     panels : dict of str to ndarray[site, site] of float64
         Title of a panel → its values, NaN where there is no variance.
-    lowest : float
-        Where the colours begin; they end at 1.
+    range : (float, float)
+        Where the colours begin and end.
     """
 
     sites: list[str]
     panels: dict[str, NDArray[np.float64]]
-    lowest: float
+    range: tuple[float, float]
 
 
 def prepare(
@@ -47,6 +47,7 @@ def prepare(
     view: str = "rest",
     sites: str | list[str] | None = None,
     without: Sequence[int] | None = None,
+    range: tuple[float, float] | None = None,
 ) -> R2:
     """Draw R² of every pair of sites: pooled, within channels, without the loudest channels.
 
@@ -58,6 +59,8 @@ def prepare(
     sites : str or list of str, optional
     without : sequence of int, optional
         Channels that the third panel leaves out; by default the three loudest.
+    range : (float, float), optional
+        Of the colours; by default from 0, or from just below the smallest value near 1, to 1.
     """
     s = subject(tree, view, sites, "cross")
     few = min(LOUDEST, s.channels - 1)
@@ -80,7 +83,7 @@ def prepare(
         caption=s.caption("R² of the flattened states", note),
         sites=s.sites,
         panels=tables,
-        lowest=lowest_drawn(lowest),
+        range=(lowest_drawn(lowest), 1.0) if range is None else arguments.limits("range", range),
     )
 
 

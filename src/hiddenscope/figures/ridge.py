@@ -58,6 +58,7 @@ def prepare(
     sites: str | list[str] | None = None,
     bins: int = 160,
     x: str = "sigma",
+    range: tuple[float, float] | None = None,
 ) -> Ridge:
     """Draw the density of each site's activations as a row, logarithmic, behind it a normal.
 
@@ -73,9 +74,11 @@ def prepare(
     x : {'sigma', 'linear', 'asinh'}
         In standard deviations from the site's mean (where one value makes most of a σ, in a
         scale read off quantiles), or activations on a linear or an asinh axis.
+    range : (float, float), optional
+        The range instead, in units of `x`.
     """
     s = subject(tree, view, sites)
-    table = density.densities(s.stream, x, bins, view, s.sites)
+    table = density.densities(s.stream, x, bins, view, s.sites, range=range)
     if table.empty:
         raise FigureError(no_density(view))
     scales = table.attrs["sites"]
@@ -94,7 +97,7 @@ def prepare(
             ),
             f"each row reaches {DECADES} decades below a normal's peak, dotted line: 1/1,000 of it",
             _dominated_words(scales) if robust else "",
-            _outside_words(scales),
+            _outside_words(scales, usual=range is None),
         ),
         sites=s.sites,
         table=table,
@@ -115,12 +118,11 @@ def _dominated_words(scales: pd.DataFrame) -> str:
     )
 
 
-def _outside_words(scales: pd.DataFrame) -> str:
+def _outside_words(scales: pd.DataFrame, *, usual: bool) -> str:
     count = int(scales[["below", "above"]].to_numpy().sum())
     if not count:
         return ""
     low, high = number(float(scales["min"].min())), number(float(scales["max"].max()))
-    return (
-        f"beyond the x axis: {count:,} value{'s' * (count != 1)}, about 1 in 10,000 of a site at "
-        f"most on either side, as far as {low} and {high}"
-    )
+    most = "about 1 in 10,000 of a site at most on either side, " if usual else ""
+    values = f"{count:,} value{'s' * (count != 1)}"
+    return f"beyond the x axis: {values}, {most}as far as {low} and {high}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hiddenscope import analysis, strata
+from hiddenscope import analysis, arguments, strata
 from hiddenscope.analysis import density
 from hiddenscope.analysis.token_tables import plane
 from hiddenscope.errors import FigureError
@@ -15,6 +15,8 @@ from hiddenscope.figures.prepared import Prepared, Subject, subject
 from hiddenscope.sites import Site
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     import xarray as xr
     from numpy.typing import NDArray
@@ -25,8 +27,6 @@ SHORT = 84
 """At most this number of tokens are drawn as points, with their text under the axis."""
 BODY = (0.005, 0.995)
 """Where the farthest value is ten times as far as these quantiles, the y axis is asinh."""
-MOST = 4
-"""At most this many sites fit into one figure."""
 RINGS = 64
 """The largest magnitudes of all tokens that are drawn: as many as are kept of a stratum."""
 NUMBERED = 5
@@ -105,7 +105,12 @@ class Scatter(Prepared):
 
 
 def prepare(
-    tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None = None
+    tree: xr.DataTree,
+    *,
+    view: str = "rest",
+    sites: str | list[str] | None = None,
+    channels: Sequence[int] | None = None,
+    range: tuple[float, float] | None = None,
 ) -> Scatter:
     """Draw activations by token and by channel: points for a few tokens, density for more.
 
@@ -115,13 +120,15 @@ def prepare(
     view : str
         Which tokens. The first token has a colour of its own where the view shows it.
     sites : str or list of str, optional
-        At most four; by default the first site, a middle one, the last block and the last site.
+        By default the first site, a middle one, the last block and the last site; ``all`` or
+        ``trunk`` for every one.
+    channels : sequence of int, optional
+        Those to colour and to number; by default those that stand out.
+    range : (float, float), optional
+        Of every y axis; by default, of each, all values of its site.
     """
     s = subject(tree, view, sites, "sample")
     chosen = s.sites if sites is not None else _default(s.sites)
-    if len(chosen) > MOST:
-        msg = f"a scatter shows at most {MOST} sites, got {len(chosen)}: choose fewer with sites"
-        raise FigureError(msg)
     sample = analysis.sample(s.stream, view, chosen)
     tokens = sample.sizes["token"]
     if not tokens:
@@ -130,7 +137,9 @@ def prepare(
     points = tokens <= SHORT
     windows = {*zip(sample["document"].values, sample["window"].values, strict=True)}
     several = points and len(windows) > 1
-    panels = [_panel(s, sample, site, points=points) for site in chosen]
+    named = None if channels is None else arguments.channels("channels", channels, s.channels)
+    span = None if range is None else arguments.limits("range", range)
+    panels = [_panel(s, sample, site, named, span, points=points) for site in chosen]
     first = np.asarray(sample["stratum"].values == strata.FIRST)
     held = analysis.tokens(s.stream)
     whole = tokens == sum(held[k] for k in analysis.strata_of(s.stream).select(s.view))
@@ -143,7 +152,7 @@ def prepare(
             "rings: the largest magnitudes of all tokens",
             "" if points else "lines: mean ± σ by position, smallest and largest by channel",
             "numbers: channels that stand out at the site"
-            if any(p.numbered for p in panels)
+            if named is None and any(p.numbered for p in panels)
             else "",
             "black: first tokens" if first.any() else "",
         ),
@@ -154,11 +163,19 @@ def prepare(
         first=first,
         pieces=[str(p) for p in sample["piece"].values],
         panels=panels,
-        loud=analysis.outstanding_channels(s.stream),
+        loud=analysis.outstanding_channels(s.stream) if named is None else named,
     )
 
 
-def _panel(s: Subject, sample: xr.Dataset, site: str, *, points: bool) -> Panel:
+def _panel(
+    s: Subject,
+    sample: xr.Dataset,
+    site: str,
+    channels: list[int] | None,
+    span: tuple[float, float] | None,
+    *,
+    points: bool,
+) -> Panel:
     state = sample["state"].sel(site=site).values.astype(np.float64)
     outer = analysis.channels(s.stream, site, s.view)[["min", "max"]]
     low, high = float(outer["min"].min()), float(outer["max"].max())
@@ -168,7 +185,7 @@ def _panel(s: Subject, sample: xr.Dataset, site: str, *, points: bool) -> Panel:
     body = float(np.fmax.reduce(np.abs(ends), axis=None, initial=0.0))
     scale = "asinh" if max(-low, high) > density.MANY_TIMES * body > 0 else "linear"
     linear = density.linear_width(s.stream, s.view, [site]) if scale == "asinh" else 1.0
-    reach = _with_room(low, high, scale, linear)
+    reach = span or _with_room(low, high, scale, linear)
     columns = max(1, min(96, len(state) // TOKENS_OF_A_COLUMN))
     edges = density.even_steps(*reach, ROWS, scale, linear)
     planes = (
@@ -179,7 +196,9 @@ def _panel(s: Subject, sample: xr.Dataset, site: str, *, points: bool) -> Panel:
             "channel": plane(sample, site, "channel", 128, edges),
         }
     )
-    found = analysis.standing_out(s.stream, s.view, [site]).index[:NUMBERED]
+    if channels is None:
+        outstanding = analysis.standing_out(s.stream, s.view, [site]).index
+        channels = [int(c) for c in outstanding[:NUMBERED]]
     return Panel(
         site=site,
         state=state,
@@ -190,7 +209,7 @@ def _panel(s: Subject, sample: xr.Dataset, site: str, *, points: bool) -> Panel:
         extremes=analysis.extremes(s.stream, s.view, site).head(RINGS),
         outer=outer,
         positions=analysis.positions(s.stream, s.view).sel(site=site),
-        numbered=[int(c) for c in found],
+        numbered=channels,
         planes=planes,
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hiddenscope import analysis
+from hiddenscope import analysis, arguments
 from hiddenscope.errors import FigureError
 from hiddenscope.figures.prepared import Prepared, subject
 from hiddenscope.figures.r2 import lowest_drawn
@@ -36,18 +36,24 @@ class Wing(Prepared):
         Every `step`-th block has a curve of its own.
     lines : DataFrame[site]
         R² with the ``next`` site, with ``embed`` and with ``final_norm``; NaN with itself.
-    lowest : float
-        Where the y axis begins; it ends at 1.
+    range : (float, float)
+        Where the y axes begin and end.
     """
 
     sites: list[str]
     matrix: NDArray[np.float64]
     step: int
     lines: pd.DataFrame
-    lowest: float
+    range: tuple[float, float]
 
 
-def prepare(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | None = None) -> Wing:
+def prepare(
+    tree: xr.DataTree,
+    *,
+    view: str = "rest",
+    sites: str | list[str] | None = None,
+    range: tuple[float, float] | None = None,
+) -> Wing:
     """Draw R² of each site with every other over depth, and with three sites of interest.
 
     Parameters
@@ -56,6 +62,8 @@ def prepare(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | N
     view : str
         Which tokens.
     sites : str or list of str, optional
+    range : (float, float), optional
+        Of the y axes; by default from 0, or from just below the smallest value near 1, to 1.
     """
     s = subject(tree, view, sites, "cross")
     matrix = analysis.r2(s.stream, "pooled", view).sel(site_a=s.sites, site_b=s.sites).values
@@ -81,5 +89,7 @@ def prepare(tree: xr.DataTree, *, view: str = "rest", sites: str | list[str] | N
         matrix=matrix,
         step=step,
         lines=lines,
-        lowest=lowest_drawn(float(np.nanmin(others))),
+        range=(lowest_drawn(float(np.nanmin(others))), 1.0)
+        if range is None
+        else arguments.limits("range", range),
     )

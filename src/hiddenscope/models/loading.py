@@ -27,6 +27,7 @@ __all__ = ["DEMO", "DTYPES", "LoadedModel", "adopt", "context_length", "describe
 
 DEMO = "demo"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES |= {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 

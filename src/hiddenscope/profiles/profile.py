@@ -12,6 +12,7 @@ from hiddenscope.profiles.files import read, write
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+    from types import ModuleType
 
     import pandas as pd
     import xarray as xr
@@ -111,7 +112,7 @@ class Profile:
         """See `hiddenscope.analysis.moments`."""
         return analysis.moments(self.stream, view)
 
-    def channels(self, site: str, view: str = "rest") -> pd.DataFrame:
+    def channels(self, site: str | list[str] | None = None, view: str = "rest") -> pd.DataFrame:
         """See `hiddenscope.analysis.channels`."""
         return analysis.channels(self.stream, site, view)
 
@@ -179,6 +180,18 @@ class Profile:
         """See `hiddenscope.analysis.wing`."""
         return analysis.wing(self.stream, view, kind)
 
+    def table(
+        self,
+        name: str,
+        view: str = "rest",
+        sites: str | list[str] | None = None,
+        *,
+        sort: str | None = None,
+        top: int | None = None,
+    ) -> pd.DataFrame:
+        """See `hiddenscope.analysis.table`."""
+        return analysis.table(self.stream, name, view, sites, sort=sort, top=top)
+
     def caption(self, view: str = "rest") -> str:
         """Say in words which tokens a view holds."""
         return analysis.caption(self.stream, view)
@@ -206,18 +219,21 @@ class Profile:
 class Plot:
     """The figures of a profile, each a method that returns a Matplotlib figure.
 
-    ``histogram``, ``ridge``, ``depth``, ``scatter``, ``covariance``, ``r2``, ``wing`` and
-    ``outliers``; options as in `hiddenscope.figures`.
+    Printed, it lists them with their options; ``help(p.plot.histogram)`` explains those of one.
     """
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
 
+    @property
+    def _figures(self) -> ModuleType:
+        # Figures stand above profiles: this is the one place that reaches up.
+        return importlib.import_module("hiddenscope.figures")
+
     def __getattr__(self, kind: str) -> Any:
         if kind.startswith("_"):
             raise AttributeError(kind)
-        # Figures are built on profiles: this is the only place where a profile uses them.
-        figures = importlib.import_module("hiddenscope.figures")
+        figures = self._figures
         if kind not in figures.KINDS:
             msg = f"there is no figure {kind!r}: choose one of {', '.join(figures.KINDS)}"
             raise AttributeError(msg)
@@ -225,8 +241,18 @@ class Plot:
         def draw(**options: Any) -> Any:
             return figures.draw(kind, self._profile.stream, **options)
 
+        draw.__name__ = draw.__qualname__ = kind
         draw.__doc__ = figures.describe(kind)
+        vars(draw)["__signature__"] = figures.signature(kind)
         return draw
 
     def __dir__(self) -> list[str]:
-        return list(importlib.import_module("hiddenscope.figures").KINDS)
+        return list(self._figures.KINDS)
+
+    def __repr__(self) -> str:
+        figures = self._figures
+        lines = [
+            f"{kind}: {figures.summary(kind)}\n    options: {', '.join(figures.options(kind))}"
+            for kind in figures.KINDS
+        ]
+        return "\n".join(["Figures, such as p.plot.histogram(view='all'):", *lines])

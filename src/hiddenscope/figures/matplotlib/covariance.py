@@ -10,41 +10,42 @@ from matplotlib.ticker import FuncFormatter
 
 from hiddenscope.figures.matplotlib.axis import asinh_ticks
 from hiddenscope.figures.matplotlib.matrix import gap, matrix
-from hiddenscope.figures.matplotlib.style import CELL, MM, SINGLE, sheet, text_width
+from hiddenscope.figures.matplotlib.page import Page
+from hiddenscope.figures.matplotlib.style import CELL, MM, SINGLE, text_width
 from hiddenscope.figures.places import places
 from hiddenscope.words import tick
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from hiddenscope.figures.covariance import Covariance
+    from hiddenscope.figures.look import Look
 
 
-def draw(shown: Covariance) -> Figure:
+def draw(shown: Covariance, look: Look) -> Page:
     """Draw the matrix, its values in the cells where there is room."""
     cell = 66 * MM * 72 / places(shown.sites, gap(shown.sites)).span
     widest = max(text_width(_short(v), CELL) for v in shown.values[np.isfinite(shown.values)])
     written = widest + 1.5 <= cell
     thousands = written and shown.reach >= 9950
-    figure = sheet(SINGLE, 72, shown, "k: thousands, M: millions" if thousands else "")
-    axes = figure.subplots()
+    page = Page(look, SINGLE, 72, shown, "k: thousands, M: millions" if thousands else "")
+    (axes,) = page.axes((1, 1))
     norm = SymLogNorm(shown.linear, vmin=-shown.reach, vmax=shown.reach, base=10)
     mesh = matrix(
+        page,
         axes,
         shown.sites,
         shown.values,
         wide=66 if written else 60,
         norm=norm,
-        colours="RdBu_r",
+        colours=page.cmap("RdBu_r"),
         written=_short if written else None,
     )
     if not written:
-        bar = figure.colorbar(mesh, ax=axes, aspect=30, pad=0.02)
+        bar = page.figure.colorbar(mesh, ax=axes, aspect=30, pad=0.02)
         bar.set_ticks(asinh_ticks(-shown.reach, shown.reach, shown.linear))
         bar.ax.yaxis.set_major_formatter(FuncFormatter(tick))
         bar.ax.minorticks_off()
         bar.outline.set_visible(False)
-    return figure
+    return page
 
 
 def _short(value: float) -> str:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap, Normalize
     from numpy.typing import NDArray
 
+    from hiddenscope.figures.matplotlib.page import Page
+
     Floats = NDArray[np.float64]
 
 READABLE = 16
@@ -31,6 +33,7 @@ def gap(sites: Sequence[str]) -> float:
 
 
 def matrix(
+    page: Page,
     axes: Axes,
     sites: list[str],
     values: Floats,
@@ -43,8 +46,8 @@ def matrix(
     """Draw one matrix `wide` mm wide; `embed` and `final_norm` stand a little apart."""
     where = places(sites, gap(sites))
     n = len(sites)
-    per_unit = wide * MM * 72 / where.span
-    axes.set_facecolor("white")
+    per_unit = wide * page.across * MM * 72 / where.span
+    axes.set_facecolor(page.paper)
     mesh = QuadMesh(np.zeros((2, 2, 2)))
     # A mesh for every block of cells between which there is no gap.
     for rows in where.runs:
@@ -55,12 +58,14 @@ def matrix(
                 np.ma.masked_invalid(values[np.ix_(rows, columns)]),
                 norm=norm,
                 cmap=colours,
-                edgecolors="white",
+                edgecolors=page.paper,
                 linewidth=0.3 if n <= READABLE else 0.0,
             )
     for i, j in zip(*np.nonzero(np.isnan(values)), strict=True):
         corner = (float(where.at[j]) - 0.5, float(where.at[i]) - 0.5)
-        axes.add_patch(Rectangle(corner, 1, 1, hatch="////", fc="white", ec="#999999", lw=0))
+        axes.add_patch(
+            Rectangle(corner, 1, 1, hatch="////", fc=page.paper, ec=page.grey(0.555), lw=0)
+        )
     if written:
         for i in range(n):
             for j in range(n):

@@ -10,51 +10,46 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from hiddenscope.figures.matplotlib.axis import label_sites
-from hiddenscope.figures.matplotlib.style import (
-    CELL,
-    DOUBLE,
-    INK,
-    MATRIX,
-    MM,
-    MUTED,
-    TICK,
-    channel_colours,
-    sheet,
-    text_width,
-)
+from hiddenscope.figures.matplotlib.page import MATRIX, Page
+from hiddenscope.figures.matplotlib.style import CELL, DOUBLE, MM, TICK, text_width
 from hiddenscope.figures.places import SET_OFF, places, spread
 from hiddenscope.sites import Site
 from hiddenscope.words import tick
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
+    from hiddenscope.figures.look import Look
     from hiddenscope.figures.outliers import LargestMagnitudes
 
 LINES = {
-    "top1": ("largest", "#0c1b4d", "o"),
-    "top2": ("second", "#3a78b8", "s"),
-    "top3": ("third", "#56b4e9", "^"),
-    "median": ("median of all tokens", "#d55e00", "D"),
+    "top1": ("largest", "o"),
+    "top2": ("second", "s"),
+    "top3": ("third", "^"),
+    "median": ("median of all tokens", "D"),
 }
+SHADES = ("#0c1b4d", "#3a78b8", "#56b4e9")
+SHADES_ON_DARK = ("#eafaf7", "#8fbfe8", "#4d8cc9")
+"""Of the three largest."""
 FAR = 30.0
 """Where the colours of the map end, in multiples of the median channel's largest magnitude."""
 
 
-def draw(shown: LargestMagnitudes) -> Figure:
+def draw(shown: LargestMagnitudes, look: Look) -> Page:
     """Draw the three largest magnitudes and the median by depth, and a map by channel."""
-    figure = sheet(DOUBLE, 52, shown)
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
-    _depth(left, shown)
-    _map(figure, right, shown)
-    return figure
+    page = Page(look, DOUBLE, 52, shown)
+    left, right = page.axes((1, 2), width_ratios=(1, 1.15))
+    _depth(page, left, shown)
+    _map(page, right, shown)
+    return page
 
 
-def _depth(axes: Axes, shown: LargestMagnitudes) -> None:
+def _depth(page: Page, axes: Axes, shown: LargestMagnitudes) -> None:
     where = places(shown.sites, 0.4)
     handles = []
-    for column, (name, colour, marker) in LINES.items():
+    shades = SHADES_ON_DARK if page.dark else SHADES
+    colours = (*shades, page.highlight(0))
+    for colour, (column, (name, marker)) in zip(colours, LINES.items(), strict=True):
         handles.append(Line2D([], [], color=colour, marker=marker, markersize=2.4, label=name))
         values = shown.magnitudes[column].to_numpy(np.float64)
         values = np.where(values > 0, values, np.nan)
@@ -70,15 +65,18 @@ def _depth(axes: Axes, shown: LargestMagnitudes) -> None:
                 linestyle="none" if alone else "-",
                 gid=f"line:{column}",
             )
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(numticks=7))
+    if shown.log:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(numticks=7))
+    if shown.range:
+        axes.set_ylim(*shown.range)
     axes.yaxis.set_major_formatter(FuncFormatter(tick))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(where.at[0] - 0.6, where.at[-1] + 0.6)
-    axes.grid(axis="y", color="#e4e4e4", linewidth=0.4)
-    label_sites(axes.xaxis, where, 66 * MM * 72 / (where.span + 0.2), size=TICK)
+    axes.grid(axis="y", color=page.grey(0.882), linewidth=0.4)
+    label_sites(axes.xaxis, where, 66 * page.across * MM * 72 / (where.span + 0.2), size=TICK)
     axes.set_xlabel(where.title())
-    axes.set_ylabel("magnitude (log)")
+    axes.set_ylabel("magnitude (log)" if shown.log else "magnitude")
     axes.set_title("three largest, and the median", pad=12)
     axes.legend(
         handles=handles,
@@ -91,7 +89,7 @@ def _depth(axes: Axes, shown: LargestMagnitudes) -> None:
     )
 
 
-def _map(figure: Figure, axes: Axes, shown: LargestMagnitudes) -> None:
+def _map(page: Page, axes: Axes, shown: LargestMagnitudes) -> None:
     table = shown.relative
     group = int(table.attrs["group"])
     # Room for the labels of the sites that are set off, however many blocks there are.
@@ -106,7 +104,9 @@ def _map(figure: Figure, axes: Axes, shown: LargestMagnitudes) -> None:
     beyond = bool(np.nanmax(values) > FAR)
     for run in where.runs:
         y = np.append(where.at[run] - 0.5, where.at[run][-1] + 0.5)
-        mesh = axes.pcolormesh(x, y, values[run], norm=norm, cmap=MATRIX, rasterized=True)
+        mesh = axes.pcolormesh(
+            x, y, values[run], norm=norm, cmap=page.cmap(MATRIX), rasterized=True
+        )
     axes.set_ylim(where.at[-1] + 0.55, where.at[0] - 0.55)
     axes.spines[:].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -114,9 +114,18 @@ def _map(figure: Figure, axes: Axes, shown: LargestMagnitudes) -> None:
     axes.set_xlabel("channel" if group == 1 else f"channel (largest of every {group})")
     axes.tick_params(axis="y", length=0)
     names = [Site.parse(site).label for site in shown.sites]
-    label_sites(axes.yaxis, where, 40 * MM * 72 / where.span, size=TICK, across=False, labels=names)
-    _number_channels(axes, shown)
-    bar = figure.colorbar(mesh, ax=axes, aspect=28, pad=0.02, extend="max" if beyond else "neither")
+    label_sites(
+        axes.yaxis,
+        where,
+        40 * page.down * MM * 72 / where.span,
+        size=TICK,
+        across=False,
+        labels=names,
+    )
+    _number_channels(page, axes, shown)
+    bar = page.figure.colorbar(
+        mesh, ax=axes, aspect=28, pad=0.02, extend="max" if beyond else "neither"
+    )
     bar.outline.set_visible(False)
     bar.ax.minorticks_off()
     bar.set_ticks([t for t in (1, 2, 5, 10, 20) if t <= top])
@@ -125,13 +134,13 @@ def _map(figure: Figure, axes: Axes, shown: LargestMagnitudes) -> None:
     axes.set_title("by site and channel, relative to the site", pad=12)
 
 
-def _number_channels(axes: Axes, shown: LargestMagnitudes) -> None:
+def _number_channels(page: Page, axes: Axes, shown: LargestMagnitudes) -> None:
     """Write channels above the map, kept apart, with lines to their columns."""
     if not shown.numbered:
         return
-    colours = channel_colours(shown.loud)
+    colours = page.channel_colours(shown.loud)
     wide = max(text_width(str(c), CELL) for c in shown.numbered) + 3
-    gap = wide * shown.channels / (60 * MM * 72)
+    gap = wide * shown.channels / (60 * page.across * MM * 72)
     at = spread([float(c) for c in shown.numbered], gap, gap / 2, shown.channels - gap / 2)
     for channel, x in zip(shown.numbered, at, strict=True):
         axes.annotate(
@@ -141,12 +150,12 @@ def _number_channels(axes: Axes, shown: LargestMagnitudes) -> None:
             xycoords=axes.get_xaxis_transform(),
             textcoords=axes.get_xaxis_transform(),
             size=CELL,
-            color=colours.get(channel, INK),
+            color=colours.get(channel, page.ink),
             weight="bold",
             ha="center",
             arrowprops={
                 "arrowstyle": "-",
-                "color": MUTED,
+                "color": page.muted,
                 "linewidth": 0.4,
                 "shrinkA": 0,
                 "shrinkB": 0,

@@ -7,30 +7,37 @@ from typing import TYPE_CHECKING
 from matplotlib.colors import Normalize
 
 from hiddenscope.figures.matplotlib.matrix import READABLE, matrix
-from hiddenscope.figures.matplotlib.style import DOUBLE, MATRIX, sheet
+from hiddenscope.figures.matplotlib.page import MATRIX, Page
+from hiddenscope.figures.matplotlib.style import DOUBLE
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+    from hiddenscope.figures.look import Look
     from hiddenscope.figures.r2 import R2
 
 
-def draw(shown: R2) -> Figure:
+def draw(shown: R2, look: Look) -> Page:
     """Draw the matrices side by side on one scale."""
-    figure = sheet(DOUBLE, 64, shown)
-    axes = figure.subplots(1, 3)
-    norm = Normalize(shown.lowest, 1.0)
+    page = Page(look, DOUBLE, 64, shown)
+    axes = page.axes((1, len(shown.panels)))
+    norm = Normalize(*shown.range)
     written = _share if len(shown.sites) <= READABLE else None
     for panel, (name, values) in zip(axes, shown.panels.items(), strict=True):
         mesh = matrix(
-            panel, shown.sites, values, wide=47, norm=norm, colours=MATRIX, written=written
+            page,
+            panel,
+            shown.sites,
+            values,
+            wide=47,
+            norm=norm,
+            colours=page.cmap(MATRIX),
+            written=written,
         )
         panel.set_title(name)
-    if written is None or norm.vmin:
-        bar = figure.colorbar(mesh, ax=axes, aspect=30, pad=0.01, shrink=0.8)
+    if written is None or shown.range != (0.0, 1.0):
+        bar = page.figure.colorbar(mesh, ax=axes, aspect=30, pad=0.01, shrink=0.8)
         bar.outline.set_visible(False)
         bar.set_label("R²")
-    return figure
+    return page
 
 
 def _share(value: float) -> str:

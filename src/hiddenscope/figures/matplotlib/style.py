@@ -1,4 +1,4 @@
-"""What the drawings share: physical sizes, colours, fonts, and how a picture is saved."""
+"""What the drawings share: sizes, settings, fonts, and how a picture is saved."""
 
 from __future__ import annotations
 
@@ -11,19 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib import font_manager
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import TextToPath
 
-from hiddenscope.words import bare_token, shorten
+from hiddenscope.words import bare_token, shorten, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from matplotlib.typing import ColorType
-
-    from hiddenscope.figures.prepared import Prepared
+    from collections.abc import Iterator
 
 MM = 1 / 25.4
 SINGLE, DOUBLE = 80.0, 175.0
@@ -31,17 +25,8 @@ SINGLE, DOUBLE = 80.0, 175.0
 TITLE, BASE, TICK, NOTE, CELL = 8.0, 7.0, 6.0, 5.5, 5.0
 """Sizes of text in points as printed; none is smaller than `CELL`."""
 
-INK, MUTED, FAINT = "#1a1a1a", "#595959", "#b8b8b8"
-EMBED, FINAL_NORM = "#d55e00", "#e69f00"
-LOUD = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#7b3fa0", "#8c6d31")
-"""Of the channels that stand out most anywhere, in every figure of a profile the same."""
-POINTS = "#2b5f94"
-FIRST_TOKEN = "#000000"
-DEPTH = LinearSegmentedColormap.from_list("depth", ["#0c1b4d", "#22569b", "#3a94c0", "#8fd3d2"])
-"""Blocks, first to last; Okabe and Ito's orange tones set the two other sites off."""
-MATRIX = LinearSegmentedColormap.from_list(
-    "share", ["#f7f7f2", "#cfe3e2", "#8cc0cf", "#4a8fbd", "#265b99", "#0c1b4d"]
-)
+INK = "#1a1a1a"
+"""Of text on white paper."""
 
 RC: dict[str, Any] = {
     "font.family": ["DejaVu Sans"],
@@ -89,10 +74,12 @@ FORMATS = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None, "M
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Use the project's settings of Matplotlib, whatever the user's are, and put them back."""
+    """Use the project's settings of Matplotlib where the user has set nothing else."""
     with _LOCK, mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(RC)  # type: ignore[arg-type]
+        own: dict[Any, Any] = dict(mpl.rcParams)
+        usual: dict[Any, Any] = dict(mpl.rcParamsDefault)
+        untouched = {key: value for key, value in RC.items() if own[key] == usual[key]}
+        mpl.rcParams.update(untouched)  # type: ignore[arg-type]
         yield
 
 
@@ -114,58 +101,36 @@ class Picture(Figure):
         return buffer.getvalue()
 
 
-def sheet(width: float, body: float, shown: Prepared, *notes: str) -> Picture:
-    """Start a picture: title and claim above, caption below, `body` mm between for the axes.
-
-    Parameters
-    ----------
-    width, body : float
-        In mm.
-    shown : Prepared
-        Its title, claim and caption are wrapped to the width.
-    *notes : str
-        What else the caption says; empty ones are left out.
-    """
-    margin = 1.5
-    room = (width - 2 * margin) * MM * 72
-    caption = " · ".join(text for text in (shown.caption, *notes) if text)
-    blocks = [(shown.title, TITLE, "bold", INK), (shown.claim, TICK, "normal", MUTED)]
-    head = [(wrap(legible(t), room, size, w), size, w, c) for t, size, w, c in blocks if t]
-    foot = wrap(legible(caption), room, NOTE)
-    point = 1 / 72 / MM
-    leading = 1.3 * point
-    top = margin + sum(len(lines) * size for lines, size, _, _ in head) * leading + 1.0
-    bottom = margin + len(foot) * NOTE * leading + 1.0
-    height = top + body + bottom
-    pad = 0.6 * MM
-    rect = (margin / 2 / width, bottom / height, 1 - margin / width, body / height)
-    engine = ConstrainedLayoutEngine(rect=rect, w_pad=pad, h_pad=pad, wspace=0.02, hspace=0.02)
-    figure = Picture(figsize=(width * MM, height * MM), layout=engine, facecolor="white")
-    y = margin
-    for lines, size, weight, colour in head:
-        for line in lines:
-            place = (margin / width, 1 - y / height)
-            _line(figure, place, line, size=size, weight=weight, color=colour)
-            y += size * leading
-    y = top + body + 1.0
-    for line in foot:
-        _line(figure, (margin / width, 1 - y / height), line, size=NOTE, color=MUTED)
-        y += NOTE * leading
-    return figure
-
-
-def _line(figure: Figure, place: tuple[float, float], text: str, **style: float | str) -> None:
-    drawn = figure.text(*place, text, va="top", **style)  # type: ignore[arg-type]
-    drawn.set_in_layout(False)
-
-
 _MEASURE = TextToPath()
 
 
 def text_width(text: str, size: float, weight: str = "normal") -> float:
     """Return the width of a text in points."""
-    font = font_manager.FontProperties(family="DejaVu Sans", size=size, weight=weight)
+    font = font_manager.FontProperties(size=size, weight=weight)
     return float(_MEASURE.get_text_width_height_descent(text, font, ismath=False)[0])
+
+
+def line_spacing(size: float) -> float:
+    """Return the line spacing that puts baselines 1.3 times the size of the letters apart.
+
+    What a spacing of 1 means differs between versions of Matplotlib: it is measured.
+    """
+    family = tuple(mpl.rcParams["font.family"])
+    return _line_spacing(size, family)
+
+
+@cache
+def _line_spacing(size: float, family: tuple[str, ...]) -> float:
+    figure = Figure(dpi=72)
+
+    def height(lines: int, spacing: float) -> float:
+        text = figure.text(0, 0, "\n".join(["lp"] * lines), linespacing=spacing)
+        text.set(fontsize=size, family=list(family))
+        return float(text.get_window_extent().height)
+
+    # From one line to two, with spacings of 1 and of 2: the way between baselines is linear in it.
+    one, two = (height(3, spacing) - height(2, spacing) for spacing in (1.0, 2.0))
+    return 1.0 + (1.3 * size - one) / (two - one)
 
 
 def wrap(text: str, room: float, size: float, weight: str = "normal") -> list[str]:
@@ -201,35 +166,11 @@ def _drawable(character: str) -> bool:
     return False
 
 
-_VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "↵", " ": "␣"}
-
-
 def legible(text: str) -> str:
     """Write a text so that it can be drawn on one line: controls shown, unknown glyphs as □."""
-    out = []
-    for character in text:
-        if character in "\n\t\r":
-            out.append(_VISIBLE[character])
-        elif not character.isprintable() and character != " ":
-            out.append(f"\\x{ord(character):02x}")
-        else:
-            out.append(character if _drawable(character) else "□")
-    return "".join(out)
+    return "".join(c if _drawable(c) else "□" for c in visible(text))
 
 
 def token_text(piece: str) -> str:
     """Write a token for a label."""
     return shorten(legible(bare_token(piece)), 12)
-
-
-def channel_colours(loud: Sequence[int]) -> dict[int, ColorType]:
-    """Give the channels that stand out most a colour, the same in every figure of a profile."""
-    return dict(zip(loud, LOUD, strict=False))
-
-
-def site_colours(sites: Sequence[str]) -> dict[str, ColorType]:
-    """Give blocks a colour by depth, and embeddings and final norm colours of their own."""
-    fixed: dict[str, ColorType] = {"embed": EMBED, "final_norm": FINAL_NORM}
-    blocks = [s for s in sites if s not in fixed]
-    shade = {s: DEPTH(i / max(len(blocks) - 1, 1)) for i, s in enumerate(blocks)}
-    return {s: fixed[s] if s in fixed else shade[s] for s in sites}

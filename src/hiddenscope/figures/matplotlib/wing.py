@@ -8,52 +8,45 @@ import numpy as np
 
 from hiddenscope.figures.matplotlib.axis import label_sites
 from hiddenscope.figures.matplotlib.key import key
-from hiddenscope.figures.matplotlib.style import (
-    DOUBLE,
-    EMBED,
-    FINAL_NORM,
-    MM,
-    POINTS,
-    TICK,
-    sheet,
-    site_colours,
-)
+from hiddenscope.figures.matplotlib.page import Page
+from hiddenscope.figures.matplotlib.style import DOUBLE, MM, TICK
 from hiddenscope.figures.places import SET_OFF, places
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
+    from hiddenscope.figures.look import Look
     from hiddenscope.figures.places import Places
     from hiddenscope.figures.wing import Wing
 
 LINES = {
-    "next": ("with the next site", POINTS, "-", "o"),
-    "embed": ("with embed", EMBED, "--", "s"),
-    "final_norm": ("with final norm", FINAL_NORM, ":", "^"),
+    "next": ("with the next site", "-", "o"),
+    "embed": ("with embed", "--", "s"),
+    "final_norm": ("with final norm", ":", "^"),
 }
 
 
-def draw(shown: Wing) -> Figure:
+def draw(shown: Wing, look: Look) -> Page:
     """Draw a curve for each site on the left, three lines of interest on the right."""
-    figure = sheet(DOUBLE, 48, shown)
-    left, right = figure.subplots(1, 2, sharey=True)
-    lowest, step = shown.lowest, shown.step
+    page = Page(look, DOUBLE, 48, shown)
+    left, right = page.axes((1, 2), sharey=True)
+    (low, high), step = shown.range, shown.step
     where = places(shown.sites, 0.4)
-    colours = site_colours(shown.sites)
+    colours = page.site_colours(shown.sites)
     for i in where.shown(step):
         site = shown.sites[i]
         _curve(
             left, where, shown.matrix[i], dotted=step == 1, color=colours[site], gid=f"wing:{site}"
         )
-    for column, (name, colour, dash, marker) in LINES.items():
+    named = {"next": page.points, **page.site_colours(["embed", "final_norm"])}
+    for column, (name, dash, marker) in LINES.items():
         values = shown.lines[column].to_numpy(np.float64)
         if np.isfinite(values).any():
             _curve(
                 right,
                 where,
                 values,
-                color=colour,
+                color=named[column],
                 linestyle=dash,
                 marker=marker,
                 label=name,
@@ -63,16 +56,16 @@ def draw(shown: Wing) -> Figure:
         (left, "with every site (itself: 1), one curve per site"),
         (right, "with one site"),
     ):
-        axes.set_ylim(lowest - 0.03 * (1 - lowest), 1 + 0.03 * (1 - lowest))
+        axes.set_ylim(low - 0.03 * (high - low), high + 0.03 * (high - low))
         axes.set_xlim(where.at[0] - 0.6, where.at[-1] + 0.6)
-        axes.grid(axis="y", color="#e4e4e4", linewidth=0.4)
+        axes.grid(axis="y", color=page.grey(0.882), linewidth=0.4)
         axes.set_xlabel(where.title())
         axes.set_title(name, pad=12)
-        label_sites(axes.xaxis, where, 66 * MM * 72 / (where.span + 0.2), size=TICK)
+        label_sites(axes.xaxis, where, 66 * page.across * MM * 72 / (where.span + 0.2), size=TICK)
     left.set_ylabel("R²")
-    key(figure, left, shown.sites, titled=False)
+    key(page, left, shown.sites, titled=False)
     right.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderpad=0.1, borderaxespad=0.1)
-    return figure
+    return page
 
 
 def _curve(axes: Axes, where: Places, values: object, *, dotted: bool = True, **style: Any) -> None:

@@ -1,0 +1,334 @@
+"""Where a figure is drawn: a page of its own, or a figure or axes that the user gave."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LinearSegmentedColormap, to_hex, to_rgb
+from matplotlib.figure import FigureBase
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from hiddenscope.errors import FigureError
+from hiddenscope.figures.look import AUTO, Look
+from hiddenscope.figures.matplotlib.style import (
+    MM,
+    NOTE,
+    TICK,
+    TITLE,
+    Picture,
+    families,
+    legible,
+    line_spacing,
+    wrap,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.typing import ColorType
+
+    from hiddenscope.figures.prepared import Prepared
+
+HIGHLIGHT = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#7b3fa0", "#8c6d31")
+"""The first colours the channels that stand out most, in every figure of a profile alike."""
+BLOCKS = LinearSegmentedColormap.from_list("depth", ["#0c1b4d", "#22569b", "#3a94c0", "#8fd3d2"])
+BLOCKS_ON_DARK = LinearSegmentedColormap.from_list(
+    "depth on dark", ["#2f66c9", "#3a94c0", "#8fd3d2", "#eafaf7"]
+)
+"""Blocks, first to last; Okabe and Ito's orange tones set the two other sites off."""
+MATRIX = LinearSegmentedColormap.from_list(
+    "share", ["#f7f7f2", "#cfe3e2", "#8cc0cf", "#4a8fbd", "#265b99", "#0c1b4d"]
+)
+MARGIN = 1.5
+"""In mm, around the page."""
+
+
+def checked(look: Look) -> Look:
+    """Return how a figure is to look, or refuse what cannot be drawn.
+
+    Raises
+    ------
+    FigureError
+        Says what was given and what is expected.
+    """
+    if look.ax is not None and not isinstance(look.ax, Axes):
+        msg = f"ax must be Axes of Matplotlib, got {type(look.ax).__name__}"
+        raise FigureError(msg)
+    if look.ax is not None and look.fig is not None:
+        msg = "give either ax or fig, not both"
+        raise FigureError(msg)
+    if look.figsize is not None:
+        if look.ax is not None or look.fig is not None:
+            msg = "figsize is that of a new figure: it cannot go with ax or fig"
+            raise FigureError(msg)
+        sizes = np.asarray(look.figsize, object).ravel()
+        if len(sizes) != 2 or not all(
+            isinstance(x, int | float | np.number) and 0 < x < np.inf for x in sizes
+        ):
+            msg = f"figsize must be (width, height) in inches, got {look.figsize!r}"
+            raise FigureError(msg)
+    if isinstance(look.cmap, str) and look.cmap not in mpl.colormaps:
+        msg = f"Matplotlib has no colour map {look.cmap!r}: try 'viridis' or 'Greys'"
+        raise FigureError(msg)
+    for name, text in (("title", look.title), ("caption", look.caption)):
+        if text is not None and not isinstance(text, str):
+            msg = f"{name} must be a text or None, got {text!r}"
+            raise FigureError(msg)
+    for colour in look.highlight or ():
+        if not mpl.colors.is_color_like(colour):
+            msg = f"{colour!r} in highlight is no colour"
+            raise FigureError(msg)
+    return look
+
+
+class Page:
+    """Words and axes of one figure.
+
+    Parameters
+    ----------
+    look : Look
+    width, body : float
+        The usual size in mm: of the page, and of what lies between claim and caption.
+    shown : Prepared
+        Whose title, claim and caption are written.
+    *notes : str
+        What else the caption says; empty ones are left out.
+
+    Attributes
+    ----------
+    figure : Figure or SubFigure
+    across, down : float
+        How many times as wide and as high as usual the axes are.
+    """
+
+    def __init__(self, look: Look, width: float, body: float, shown: Prepared, *notes: str) -> None:
+        self.look = look
+        title, claim = shown.title, shown.claim
+        caption = " · ".join(text for text in (shown.caption, *notes) if text)
+        if look.title != AUTO:
+            title, claim = look.title or "", claim if look.title else ""
+        caption = caption if look.caption == AUTO else look.caption or ""
+        self.across = self.down = 1.0
+        self._given: list[Axes] | None = None
+        if look.ax is not None:
+            self._given = [look.ax]
+            self.figure: Any = look.ax.figure
+            if title:
+                # Above a key to the colours.
+                look.ax.set_title(legible(title), pad=12)
+        elif look.fig is None:
+            self._open(width, body, title, claim, caption)
+        elif isinstance(look.fig, FigureBase):
+            self.figure = look.fig
+            self._label(title, caption)
+        else:
+            self._take(look.fig)
+        if self._given is not None:
+            box = self._given[0].get_window_extent()
+            across, down = (x / self.figure.dpi / MM for x in (box.width, box.height))
+            self.across, self.down = across / (width * 0.85), down / body
+        elif look.fig is not None:
+            across, down = (x / self.figure.dpi / MM for x in self.figure.bbox.size)
+            self.across, self.down = across / width, down / (body + 12)
+
+    def _open(self, width: float, body: float, title: str, claim: str, caption: str) -> None:
+        """Start a page: title and claim above, caption below, the body between for the axes."""
+        usual = width
+        if self.look.figsize is not None:
+            width = self.look.figsize[0] / MM
+        room = (width - 2 * MARGIN) * MM * 72
+        head = [
+            ("\n".join(wrap(legible(text), room, size, weight)), size, weight)
+            for text, size, weight in ((title, TITLE, "bold"), (claim, TICK, "normal"))
+            if text
+        ]
+        foot = "\n".join(wrap(legible(caption), room, NOTE)) if caption else ""
+        leading = 1.3 / 72 / MM
+        top = MARGIN + sum(_lines(text) * size for text, size, _ in head) * leading + 1.0
+        bottom = MARGIN + _lines(foot) * NOTE * leading + 1.0
+        height = top + body + bottom
+        if self.look.figsize is not None:
+            height = self.look.figsize[1] / MM
+            self.down = max(height - top - bottom, 5.0) / body
+        self.across = width / usual
+        pad = 0.6 * MM
+        left, right, inner = MARGIN / 2 / width, 1 - MARGIN / width, body * self.down
+        engine = ConstrainedLayoutEngine(
+            rect=(left, bottom / height, right, inner / height),
+            w_pad=pad,
+            h_pad=pad,
+            wspace=0.02,
+            hspace=0.02,
+        )
+        self.figure = Picture(
+            figsize=(width * MM, height * MM), layout=engine, facecolor=self.background
+        )
+        y = MARGIN
+        for i, (text, size, weight) in enumerate(head):
+            # The title is the figure's own, which `suptitle` replaces.
+            write = self.figure.suptitle if title and not i else partial(_text, self.figure)
+            write(
+                text,
+                **self._style(MARGIN / width, 1 - y / height, size),
+                weight=weight,
+                color=self.muted if i else self.ink,
+            ).set_in_layout(False)
+            y += _lines(text) * size * leading
+        if foot:
+            style = self._style(MARGIN / width, (bottom - 1.0) / height, NOTE)
+            _text(self.figure, foot, **style, color=self.muted).set_in_layout(False)
+
+    @staticmethod
+    def _style(x: float, y: float, size: float) -> dict[str, Any]:
+        place = {"x": x, "y": y, "ha": "left", "va": "top"}
+        letters = {"fontsize": size, "linespacing": line_spacing(size), "family": list(families())}
+        return place | letters
+
+    def _label(self, title: str, caption: str) -> None:
+        """Write the words of a figure that the user gave where it keeps its own."""
+        room = self.figure.bbox.width / self.figure.dpi * 72 * 0.96
+        style = {"ha": "left", "x": 0.01, "family": list(families())}
+        if title:
+            lines = wrap(legible(title), room, TITLE, "bold")
+            self.figure.suptitle("\n".join(lines), fontsize=TITLE, weight="bold", **style)
+        if caption:
+            lines = wrap(legible(caption), room, NOTE)
+            self.figure.supxlabel("\n".join(lines), fontsize=NOTE, color=self.muted, **style)
+
+    def _take(self, given: Any) -> None:
+        axes = list(np.asarray(given, object).ravel())
+        if not axes or not all(isinstance(a, Axes) for a in axes):
+            msg = f"fig must be a Figure, a SubFigure or Axes of Matplotlib, got {given!r}"
+            raise FigureError(msg)
+        self._given, self.figure = axes, axes[0].figure
+
+    def axes(
+        self,
+        shape: tuple[int, int],
+        cells: Sequence[tuple[Any, Any]] | None = None,
+        *,
+        sharey: bool = False,
+        **ratios: Any,
+    ) -> list[Axes]:
+        """Return the panels of the figure.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Rows and columns.
+        cells : sequence of (row, column), optional
+            Where each panel stands; by default one in each cell, row by row. A slice spans.
+        sharey : bool
+            Whether all have the y axis of the first.
+        **ratios : sequence of float
+            ``height_ratios``, ``width_ratios``.
+
+        Raises
+        ------
+        FigureError
+            The user gave another number of axes.
+        """
+        wanted = list(cells) if cells is not None else list(np.ndindex(*shape))
+        if self._given is not None:
+            if len(self._given) != len(wanted):
+                many = f"{len(wanted)} panels" if len(wanted) > 1 else "one panel"
+                msg = (
+                    f"this figure has {many}, got {len(self._given)} Axes: pass "
+                    f"{'ax=' if len(wanted) == 1 else 'as many with fig='}, or a whole Figure"
+                )
+                raise FigureError(msg)
+            return self._given
+        grid = self.figure.add_gridspec(*shape, **ratios)
+        made: list[Axes] = []
+        for cell in wanted:
+            shared = made[0] if sharey and made else None
+            made.append(self.figure.add_subplot(grid[cell], sharey=shared))
+            if shared is not None:
+                made[-1].tick_params(which="both", labelleft=False)
+        return made
+
+    @property
+    def background(self) -> ColorType:
+        """The colour of the paper."""
+        colour = mpl.rcParams["figure.facecolor"]
+        return "white" if to_rgb(colour) == (1.0, 1.0, 1.0) else colour
+
+    @property
+    def paper(self) -> ColorType:
+        """The colour behind the axes."""
+        return to_hex(mpl.rcParams["axes.facecolor"])
+
+    @property
+    def dark(self) -> bool:
+        """Whether that is dark."""
+        return float(np.dot(to_rgb(self.paper), (0.3, 0.59, 0.11))) < 0.5
+
+    @property
+    def ink(self) -> ColorType:
+        """The colour of text and of what matters most."""
+        return to_hex(mpl.rcParams["text.color"])
+
+    @property
+    def muted(self) -> ColorType:
+        """The colour of what is said beside."""
+        return self.grey(0.275)
+
+    def grey(self, share: float) -> ColorType:
+        """Mix the ink with a share of the paper."""
+        mixed = (1 - share) * np.array(to_rgb(self.ink)) + share * np.array(to_rgb(self.paper))
+        return to_hex(tuple(mixed))
+
+    def cmap(self, usual: Colormap | str) -> Colormap:
+        """Return the colours that the user chose, or the usual ones."""
+        chosen = self.look.cmap if self.look.cmap is not None else usual
+        return mpl.colormaps[chosen] if isinstance(chosen, str) else chosen
+
+    @property
+    def blocks(self) -> Colormap:
+        """The colours of blocks, first to last."""
+        return self.cmap(BLOCKS_ON_DARK if self.dark else BLOCKS)
+
+    @property
+    def density(self) -> Colormap:
+        """The colours of densities, from few to many."""
+        usual = BLOCKS_ON_DARK if self.dark else BLOCKS.reversed()
+        return self.cmap(usual)
+
+    @property
+    def points(self) -> ColorType:
+        """The colour of single values."""
+        return "#7fb2e5" if self.dark else "#2b5f94"
+
+    @property
+    def first(self) -> ColorType:
+        """The colour of first tokens."""
+        return self.ink if self.dark else "#000000"
+
+    def highlight(self, rank: int) -> ColorType:
+        """Return the colour of the channel, or the site, of this rank."""
+        colours = self.look.highlight or HIGHLIGHT
+        return colours[rank % len(colours)]
+
+    def channel_colours(self, outstanding: Sequence[int]) -> dict[int, ColorType]:
+        """Give the channels that stand out most a colour, the same in every figure of a profile."""
+        colours = self.look.highlight or HIGHLIGHT
+        return dict(zip(outstanding, colours, strict=False))
+
+    def site_colours(self, sites: Sequence[str]) -> dict[str, ColorType]:
+        """Give blocks a colour by depth, and embeddings and final norm colours of their own."""
+        fixed = {"embed": self.highlight(0), "final_norm": self.highlight(3)}
+        blocks = [s for s in sites if s not in fixed]
+        shade = {s: self.blocks(i / max(len(blocks) - 1, 1)) for i, s in enumerate(blocks)}
+        return {s: fixed[s] if s in fixed else shade[s] for s in sites}
+
+
+def _text(figure: FigureBase, text: str, *, x: float, y: float, **style: Any) -> Any:
+    return figure.text(x, y, text, **style)
+
+
+def _lines(text: str) -> int:
+    return text.count("\n") + 1 if text else 0
