@@ -5,6 +5,7 @@ docs/file-format.md is written anew where it does not say what the table says.
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +36,8 @@ tree = xr.open_datatree("profile.nc", engine="h5netcdf")
 tree["residual/moments"]["mean"]
 ```
 
-The root has three attributes: `schema_version`, and as JSON `manifest` (model, tokenizer, text,
+The root says what the file is (`title`, `description`, `source`) and `how_to_open` it, in words for
+whoever meets it in another tool; `schema_version`, and as JSON `manifest` (model, tokenizer, text,
 thresholds, versions, time) and `checks` (what the run checked of itself). Below it lies a group
 for each stream (`residual`; of an encoder-decoder also `decoder`), and in each the groups below.
 An older file lacks what a later schema added, and any group but {
@@ -92,6 +94,26 @@ def test_a_profile_holds_what_the_table_says_and_nothing_else(form: str) -> None
     assert stream["moments"]["over"].attrs["threshold"] == 5.0
     assert stream["moments"]["over_rms"].attrs["factor"] == 3.0
     assert stream["cross"].attrs == {"compact": int(form == COMPACT)}
+
+
+def test_a_file_says_what_it_is_to_any_reader(tmp_path: Path) -> None:
+    states = np.random.default_rng(0).normal(size=(1, 9, 64))
+    path = hs.from_states({"embed": states}, name="a model").save(tmp_path / "p.nc")
+    with h5py.File(path) as file:
+        about = {key: file.attrs[key] for key in ("title", "description", "how_to_open", "source")}
+        groups = re.findall(r"/residual/\w+", about["description"])
+        assert [g.rpartition("/")[2] for g in groups] == list(GROUPS)
+        assert all(group in file for group in groups)
+    assert about["title"] == "Hidden states of a model on given states"
+    assert about["source"] == f"hiddenscope {hs.__version__}"
+    calls = re.findall(r"[\w.]+\(path[^)]*\)", about["how_to_open"])
+    assert len(calls) == 2
+    for call in calls:
+        opened = eval(call, {"hiddenscope": hs, "xarray": xr, "path": path})
+        tree = opened.dataset if isinstance(opened, hs.Profile) else opened
+        assert tree["residual/moments"]["mean"].dims == ("site", "stratum", "channel")
+    with xr.open_dataset(path, engine="h5netcdf") as plain:
+        assert plain.attrs["how_to_open"] == about["how_to_open"]
 
 
 def test_every_word_of_the_table_is_there() -> None:

@@ -40,7 +40,9 @@ TEXT = _of("a text", str)
 FLAG = _of("True or False", bool, np.bool_)
 WHOLE = _of("a whole number", int, np.integer)
 NUMBER = _of("a number", int, float, np.integer, np.floating)
-FUNCTION = Kind("a function", callable)
+FLAG_OR_FUNCTION = Kind(
+    "True, False or a function", lambda value: FLAG.fits(value) or callable(value)
+)
 DEVICE_MAP = _of("a name such as 'auto' or a dictionary", str, dict)
 
 

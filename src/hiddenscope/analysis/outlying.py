@@ -71,6 +71,17 @@ class Outliers:
     _massive_channels: pd.DataFrame | None
     _channels: pd.DataFrame | None
 
+    def __str__(self) -> str:
+        # It says itself in sentences that are made from it.
+        from hiddenscope.analysis.display import outliers_text  # noqa: PLC0415
+
+        return outliers_text(self)
+
+    def _repr_html_(self) -> str:
+        from hiddenscope.analysis.display import outliers_html  # noqa: PLC0415
+
+        return outliers_html(self)
+
     @property
     def massive(self) -> pd.DataFrame:
         """Massive activations (Sun et al. 2024), largest first.

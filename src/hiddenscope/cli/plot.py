@@ -9,8 +9,11 @@ import typer
 from typer.core import TyperCommand
 
 from hiddenscope.cli import runs
+from hiddenscope.progress import Meter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import xarray as xr
 
 ALL = "all"
@@ -138,7 +141,8 @@ def command(
     if unknown := [key for key in given if key not in taken]:
         msg = f"no figure takes {unknown[0]!r}"
         raise FigureError(msg)
-    drawn, refused = draw_all(made.stream, output or Path("figures"), given)
+    with Meter(lines=False) as meter:
+        drawn, refused = draw_all(made.stream, output or Path("figures"), given, meter.show)
     for reason in refused:
         typer.echo(reason, err=True)
     for path in drawn:
@@ -148,7 +152,10 @@ def command(
 
 
 def draw_all(
-    tree: xr.DataTree, folder: Path, options: dict[str, Any]
+    tree: xr.DataTree,
+    folder: Path,
+    options: dict[str, Any],
+    tell: Callable[[str, int, int, str], None] | None = None,
 ) -> tuple[list[Path], list[str]]:
     """Write every figure; return their files, and why there is none of some.
 
@@ -158,12 +165,16 @@ def draw_all(
     folder : Path
     options : dict
         Each figure gets those that it takes.
+    tell : callable, optional
+        Told before each figure what is being done, how many are done, of how many, and which.
     """
     from hiddenscope import figures
     from hiddenscope.errors import FigureError
 
     drawn, refused = [], []
-    for kind in figures.KINDS:
+    for n, kind in enumerate(figures.KINDS):
+        if tell is not None:
+            tell("drawing", n, len(figures.KINDS), kind)
         own = {key: value for key, value in options.items() if key in figures.options(kind)}
         try:
             figure = figures.draw(kind, tree, **own)

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from hiddenscope.cli import runs, terminal
+from hiddenscope.cli import runs
 from hiddenscope.cli.plot import draw_all
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rich.console import Console
-    from rich.progress import Progress as RichProgress
-
-    from hiddenscope.measuring import Progress
+from hiddenscope.progress import Meter
 
 
 def command(
@@ -122,15 +114,16 @@ def command(
 
     (CHAT if chat else PLAIN).select(view)
     console = Console(highlight=False)
-    progress = _Progress(console)
+    meter = Meter(lines=True)
     with runs.folder_for(output, model, force=force) as folder:
         from hiddenscope.measuring import profile
         from hiddenscope.sites import check_patterns
 
         check_patterns(sites)
-        with warnings.catch_warnings(), progress as step:
+        with warnings.catch_warnings(), meter:
             # The table of checks shows them, with more room.
             warnings.simplefilter("ignore", HiddenscopeWarning)
+            meter.show(f"loading {model}")
             made = profile(
                 model,
                 sources or (),
@@ -154,8 +147,11 @@ def command(
                 outlier_rms=outlier_rms,
                 massive=massive,
                 massive_ratio=massive_ratio,
-                progress=step,
+                progress=meter,
             )
+        measured = (
+            f"measured {meter.tokens:,} tokens in {meter.seconds:.1f} s, {meter.rate:,.0f} tokens/s"
+        )
         written = [made.save(folder / runs.PROFILE)]
     from hiddenscope.cli.show import print_profile
 
@@ -164,8 +160,12 @@ def command(
         runs.remove_figures(folder / "figures")
         places = folder / "figures"
         options = {"view": view}
-        drawn, refused = draw_all(made.dataset, places, options) if figures else ([], [])
-        console.print(progress.summary)
+        drawn: list[Path] = []
+        refused: list[str] = []
+        if figures:
+            with meter:
+                drawn, refused = draw_all(made.dataset, places, options, meter.show)
+        console.print(measured)
         print_profile(made, view, console)
     except KeyboardInterrupt:
         message = f"interrupted: {written[0]} is written, its figures are not complete"
@@ -175,64 +175,3 @@ def command(
     console.print()
     for path in written + drawn:
         console.print(str(path), soft_wrap=True, markup=False)
-
-
-class _Progress:
-    """A bar on a terminal, plain lines elsewhere; `summary` at the end in either case."""
-
-    EVERY_S = 10.0
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.bar: RichProgress | None = None
-        self.start = self.last = time.monotonic()
-        self.tokens = 0
-        self.summary = ""
-
-    def __enter__(self) -> Callable[[Progress], None]:
-        if self.console.is_terminal:
-            from rich import progress as rp
-
-            self.bar = rp.Progress(
-                rp.SpinnerColumn("dots" if terminal.can_show("⠋") else "line"),
-                rp.TextColumn("{task.description}"),
-                rp.BarColumn(),
-                rp.TextColumn("{task.fields[rate]}"),
-                rp.TimeRemainingColumn(),
-                console=self.console,
-                transient=True,
-            )
-            self.bar.start()
-            self.task = self.bar.add_task("loading", total=None, rate="")
-        return self._step
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-        if kind is None:
-            self.summary = f"measured {self._state(time.monotonic())}"
-
-    def _state(self, now: float) -> str:
-        seconds = now - self.start
-        return f"{self.tokens:,} tokens in {seconds:.1f} s, {self.tokens / seconds:,.0f} tokens/s"
-
-    def _step(self, step: Progress) -> None:
-        now = time.monotonic()
-        self.tokens = step.tokens
-        if not step.tokens:
-            # The model is loaded: what follows is timed.
-            self.start = self.last = now
-            if self.bar is not None:
-                self.bar.reset(self.task, total=step.total or None)
-        if self.bar is not None:
-            rate = step.tokens / max(now - self.start, 1e-3)
-            self.bar.update(
-                self.task,
-                completed=step.done,
-                description=f"{step.tokens:,} tokens",
-                rate=f"{rate:,.0f} tokens/s",
-            )
-        elif now - self.last >= self.EVERY_S:
-            self.last = now
-            share = f"{step.done / step.total:.0%}: " if step.total else ""
-            self.console.print(share + self._state(now))

@@ -12,17 +12,12 @@ import typer
 from hiddenscope.cli import runs, terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rich.console import Console
     from rich.table import Table
 
     from hiddenscope.profiles import Profile
 
-_BARS = " ▁▂▃▄▅▆▇█"
-_SPARK_BINS = 16
 ALL = "all"
-_DECADES = 6
 
 
 class Format(StrEnum):
@@ -183,27 +178,25 @@ def print_checks(made: Profile, console: Console) -> None:
     """Print what a run checked of itself, a line each."""
     from rich.markup import escape
 
+    from hiddenscope.profiles import overview
+    from hiddenscope.words import visible
+
+    styles = {"✓": "green", "✗": "bold red", "!": "yellow", "·": "dim"}
     for check in made.checks:
-        mark, style = ("✓", "green") if check["passed"] else ("✗", "bold red")
-        if check["level"] == "note":
-            mark, style = ("·", "dim")
-        elif check["level"] == "warning" and not check["passed"]:
-            mark, style = ("!", "yellow")
-        mark = terminal.shown(mark)
-        console.print(f"[{style}]{mark}[/] {escape(check['name'])}: {escape(check['detail'])}")
+        sign = overview.mark(check)
+        words = escape(visible(f"{check['name']}: {check['detail']}"))
+        console.print(f"[{styles[sign]}]{terminal.shown(sign)}[/] {words}")
 
 
 def _table(made: Profile, view: str, sites: str | None) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    from hiddenscope import analysis
+    from hiddenscope.profiles import overview
+    from hiddenscope.words import visible
 
-    manifest = made.manifest
-    name, corpus = manifest["model"]["name"], manifest["corpus"]["name"]
-    stream = f", {made.stream.name} stream" if made.stream.name != analysis.MAIN else ""
     table = Table(
-        title=f"[bold]{escape(name)}[/bold] on {escape(corpus)}{stream}",
+        title=f"[bold]{escape(visible(overview.title(made)))}[/bold]",
         caption=escape(made.caption(view)),
         title_justify="left",
         caption_justify="left",
@@ -213,59 +206,12 @@ def _table(made: Profile, view: str, sites: str | None) -> Table:
         padding=(0, 1, 0, 0),
     )
     table.add_column("site", no_wrap=True, vertical="bottom")
-    for column in ("HF", "tokens", "std", "min", "max", "excess\nkurtosis"):
-        table.add_column(column, justify="right", no_wrap=True)
+    for column in overview.COLUMNS[1:]:
+        table.add_column(column.replace(" ", "\n"), justify="right", no_wrap=True)
     # The small histograms are drawn in characters that not every terminal has.
-    drawn = terminal.can_show(_BARS)
+    drawn = terminal.can_show(overview.BARS)
     if drawn:
         table.add_column("log density\n−max … +max", no_wrap=True)
-    chosen = (
-        analysis.trunk_sites(made.stream)
-        if sites is None
-        else analysis.choose_sites(made.stream, sites)
-    )
-    for site, row in made.moments(view).loc[chosen].iterrows():
-        table.add_row(
-            str(site),
-            "–" if row["hf_index"] < 0 else f"{int(row['hf_index'])}",
-            _count(int(row["tokens"])),
-            *(_number(row[c]) for c in ("std", "min", "max", "excess_kurtosis")),
-            *([_spark(made, str(site), view, row["min"], row["max"])] if drawn else []),
-        )
+    for row in overview.rows(made, view, sites):
+        table.add_row(*row.cells, *([overview.sparkline(row.counts)] if drawn else []))
     return table
-
-
-def _count(tokens: int) -> str:
-    return f"{tokens:,}" if tokens < 10_000_000 else f"{tokens / 1e6:,.1f}M"
-
-
-def _number(value: float) -> str:
-    if value != value:  # noqa: PLR0124 - NaN
-        return "–"
-    digits = 3
-    magnitude = abs(value)
-    if magnitude and not 1e-3 <= magnitude < 1e5:
-        return f"{value:.{digits - 1}e}"
-    return f"{value:.{digits}g}" if magnitude < 100 else f"{value:,.0f}"
-
-
-def _spark(made: Profile, site: str, view: str, low: float, high: float) -> str:
-    if not low < high:
-        return ""
-    reach = max(abs(low), abs(high))
-    counts = made.histogram(
-        _SPARK_BINS, range=(-reach * 1.01, reach * 1.01), view=view, sites=[site]
-    ).values[0]
-    return sparkline(counts.tolist())
-
-
-def sparkline(counts: Sequence[int]) -> str:
-    """Draw counts in characters, their height logarithmic over six decades."""
-    from math import log10
-
-    top = max(counts)
-    marks = []
-    for count in counts:
-        height = 1 + log10(count / top) / _DECADES if count else 0.0
-        marks.append(_BARS[0] if not count else _BARS[max(1, round(height * (len(_BARS) - 1)))])
-    return "".join(marks)

@@ -2,10 +2,10 @@
 
 from hiddenscope.measuring.choose import choose_sites, site_table
 from hiddenscope.measuring.given_states import from_states
-from hiddenscope.measuring.loop import Progress
 from hiddenscope.measuring.recorder import Recorder
 from hiddenscope.measuring.recording import record
 from hiddenscope.measuring.run import profile
+from hiddenscope.progress import Progress
 
 __all__ = [
     "Progress",

@@ -79,6 +79,7 @@ def assemble(
     }
     tree = xr.DataTree.from_dict(trees)
     tree.attrs = {
+        **_about(manifest, tree),
         "schema_version": schema.VERSION,
         "manifest": _json(manifest),
         "checks": "[]",
@@ -91,6 +92,21 @@ def assemble(
         if not check.passed:
             warnings.warn(f"{check.name}: {check.detail}", HiddenscopeWarning, stacklevel=4)
     return Profile(tree)
+
+
+def _about(manifest: Mapping[str, Any], tree: xr.DataTree) -> dict[str, str]:
+    """Say what the file is to somebody who opens it with any other tool."""
+    model, corpus = manifest["model"].get("name"), manifest["corpus"].get("name")
+    groups = ", ".join(f"/{name}/{group}" for name in tree.children for group in tree[name])
+    return {
+        "title": clean(f"Hidden states of {model} on {corpus}"),
+        "description": "How the hidden states of a transformer language model are distributed: "
+        "exact histograms, moments, co-moments between sites, norms, extremes and a sample, by "
+        f"site, stratum of tokens and channel, in the groups {groups}",
+        "how_to_open": "hiddenscope.open(path), or xarray.open_datatree(path, engine='h5netcdf'); "
+        "`hiddenscope show PATH --table all -o FOLDER` writes every table as CSV",
+        "source": f"hiddenscope {__version__}",
+    }
 
 
 def _labelled(state: StreamState, hf: Mapping[str, int], decode: Any) -> dict[str, xr.Dataset]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +11,7 @@ from hiddenscope.capture import verify
 from hiddenscope.errors import InputError, SourceError
 from hiddenscope.measuring.independence import Independence
 from hiddenscope.models import forward_arguments, forward_pass, padding_id, vocabulary
+from hiddenscope.progress import Progress
 from hiddenscope.stats import Fold
 
 if TYPE_CHECKING:
@@ -22,23 +22,6 @@ if TYPE_CHECKING:
     from hiddenscope.measuring.recorder import Recorder
     from hiddenscope.measuring.state import RunState
     from hiddenscope.tokens import Tokens
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is.
-
-    Attributes
-    ----------
-    done, total : int
-        Bytes of text; `total` is 0 where it cannot be known.
-    tokens : int
-        Tokens measured so far.
-    """
-
-    done: int
-    total: int
-    tokens: int
 
 
 class Loop:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +12,15 @@ import torch
 from hiddenscope import arguments, corpus
 from hiddenscope.errors import InputError
 from hiddenscope.measuring.layouts import make_options
-from hiddenscope.measuring.loop import Loop, Progress
+from hiddenscope.measuring.loop import Loop
 from hiddenscope.measuring.recorder import Recorder
 from hiddenscope.measuring.unread import unread_checks
 from hiddenscope.models import DEMO, adopt, context_length, evaluation, load, repeatable
+from hiddenscope.progress import Meter, Progress
 from hiddenscope.strata import CHAT, PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -43,7 +45,7 @@ _KINDS = {
     "chat": arguments.FLAG,
     "bos": arguments.TEXT,
     "pack": arguments.FLAG,
-    "progress": arguments.optional(arguments.FUNCTION),
+    "progress": arguments.optional(arguments.FLAG_OR_FUNCTION),
 }
 
 
@@ -68,7 +70,7 @@ def profile(
     bos: str = "auto",
     pack: bool = False,
     shard_bytes: int = corpus.SHARD_BYTES,
-    progress: Callable[[Progress], None] | None = None,
+    progress: bool | Callable[[Progress], None] | None = None,
     **options: float,
 ) -> Profile:
     """Measure how a model's hidden states are distributed on a text, in one streaming pass.
@@ -113,8 +115,10 @@ def profile(
         Join documents and cut them into full windows, as in GPT-2's training.
     shard_bytes : int
         Bytes of text in a shard; the statistics of each shard are folded into those of the run.
-    progress : callable, optional
-        Called with a `Progress` when the model is loaded and after every batch.
+    progress : bool or callable, optional
+        By default a bar on standard error in terminals and notebooks; True elsewhere too, as a
+        line every 10 seconds; False never. A function is called with a `Progress` when the model
+        is loaded and after every batch.
     **options : float
         ``sample_mib``, the budget of the sample of whole hidden states; the thresholds
         ``outlier``, ``outlier_rms``, ``massive`` and ``massive_ratio``.
@@ -143,29 +147,30 @@ def profile(
     )
     chosen = make_options(CHAT if chat else PLAIN, options)
     corpus.check_sources(origins, texts, split, chat=chat)
-    loaded = _load(
-        model,
-        tokenizer,
-        dtype=None if dtype is None else str(dtype).removeprefix("torch."),
-        device=str(device),
-        revision=revision,
-        device_map=device_map,
-        trust_remote_code=trust_remote_code,
-    )
-    if loaded.tokenizer is None:
-        msg = "a loaded model needs its tokenizer: profile(model, tokenizer=...)"
-        raise InputError(msg)
-    length = _window(loaded, window)
-    windower = corpus.Windower(loaded.tokenizer, length, bos=bos, pack=pack, chat=chat)
-    recorder = Recorder(loaded, chosen, sites=sites)
-    loop = Loop(recorder, windower, batch_tokens, max_tokens, progress)
-    documents = corpus.documents(origins, texts, column=column, split=split, chat=chat)
-    total = corpus.size(origins, texts, chat=chat)
-    not_read = corpus.unread_files(origins, chat=chat)
-    if progress is not None:
-        progress(Progress(0, total, 0))
-    with evaluation(loaded.model), repeatable(loaded.model) as loop.again:
-        state = loop.run(corpus.shards(documents, shard_bytes), total)
+    with _showing(progress, model) as tell:
+        loaded = _load(
+            model,
+            tokenizer,
+            dtype=None if dtype is None else str(dtype).removeprefix("torch."),
+            device=str(device),
+            revision=revision,
+            device_map=device_map,
+            trust_remote_code=trust_remote_code,
+        )
+        if loaded.tokenizer is None:
+            msg = "a loaded model needs its tokenizer: profile(model, tokenizer=...)"
+            raise InputError(msg)
+        length = _window(loaded, window)
+        windower = corpus.Windower(loaded.tokenizer, length, bos=bos, pack=pack, chat=chat)
+        recorder = Recorder(loaded, chosen, sites=sites)
+        loop = Loop(recorder, windower, batch_tokens, max_tokens, tell)
+        documents = corpus.documents(origins, texts, column=column, split=split, chat=chat)
+        total = corpus.size(origins, texts, chat=chat)
+        not_read = corpus.unread_files(origins, chat=chat)
+        if tell is not None:
+            tell(Progress(0, total, 0))
+        with evaluation(loaded.model), repeatable(loaded.model) as loop.again:
+            state = loop.run(corpus.shards(documents, shard_bytes), total)
     described = {
         "name": _corpus_name(origins, texts),
         "sources": origins,
@@ -189,6 +194,20 @@ def profile(
     run = {"batch_tokens": batch_tokens, "threads": torch.get_num_threads(), "seeds": {}}
     left = unread_checks(not_read, loaded.identity)
     return recorder.build(state, described, run, lambda: [*left, *loop.independence.checks()])
+
+
+@contextmanager
+def _showing(
+    progress: bool | Callable[[Progress], None] | None, model: Any
+) -> Iterator[Callable[[Progress], None] | None]:
+    """Yield what is told of every batch: the user's function, a meter, or nothing."""
+    if callable(progress) or progress is False:
+        yield progress or None
+        return
+    with Meter(lines=progress is True) as meter:
+        if isinstance(model, str | os.PathLike):
+            meter.show(f"loading {os.fsdecode(model)}")
+        yield meter
 
 
 def _load(

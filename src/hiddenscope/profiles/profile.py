@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from hiddenscope import analysis
+from hiddenscope.profiles import overview
 from hiddenscope.profiles.files import read, write
 
 if TYPE_CHECKING:
@@ -201,13 +202,17 @@ class Profile:
         """Figures: ``p.plot.histogram()``, ``p.plot.depth(view="all")`` and more."""
         return Plot(self)
 
+    def __str__(self) -> str:
+        return overview.text(self)
+
+    def _repr_html_(self) -> str:
+        return overview.html(self)
+
     def __repr__(self) -> str:
         model = self.manifest.get("model", {}).get("name", "?")
         corpus = self.manifest.get("corpus", {}).get("name", "?")
         total = sum(self.tokens.values())
-        made = [c["passed"] for c in self.checks if c["level"] == "check"]
-        failed = made.count(False)
-        state = f"{failed} of {len(made)} checks failed" if failed else f"{len(made)} checks passed"
+        state = overview.checks_words(self)
         others = [name for name in self.streams if name != self.stream.name]
         what = f"{len(self.sites)} sites of the {self.stream.name} stream, " if others else ""
         what = what or f"{len(self.sites)} sites, "
