@@ -390,6 +390,19 @@ class TestTables:
             assert code == 0
             assert out.split() == [f"{form}/{name}.{form}" for name in analysis.TABLES]
 
+    def test_thresholds_of_outliers_are_passed_on(self, run: Run, profile_file: Path) -> None:
+        options = ("--massive", 1, "--ratio", 2, "--token-share", 0.5, "--site-share", 0.5)
+        _, out, _ = run("show", profile_file, *options)
+        _, listed, _ = run("show", profile_file, "--table", "outliers", *options)
+        p = hs.open(profile_file)
+        found = p.outliers(massive=1, ratio=2, token_share=0.5, site_share=0.5)
+        assert len(found.massive_channels) > len(p.outliers().massive_channels)
+        assert analysis.massive_words(found)[:60] in " ".join(out.split())
+        assert len(listed.splitlines()) == 1 + len(found.massive_channels) + len(found.channels)
+        code, out, err = run("show", profile_file, "--token-share", 5)
+        assert (code, out) == (2, "")
+        assert "a share between 0 and 1" in err
+
     def test_rows_are_sorted_and_cut(self, run: Run, profile_file: Path) -> None:
         p = hs.open(profile_file)
         site = "block.1.resid_post"

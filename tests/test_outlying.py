@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import FrozenInstanceError, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,6 +68,45 @@ def test_the_thresholds_are_those_of_the_papers() -> None:
     assert Profile(tree).outliers().thresholds == analysis.THRESHOLDS
 
 
+@each_view
+def test_thresholds_can_be_chosen_afterwards(full: Known, view: str) -> None:
+    p = full.profile
+    medians = {s: quantile(np.abs(full.values(s, "all")), 0.5).item() for s in SITES}
+    for limits in ({"massive": 3.0, "massive_ratio": 2.0}, {"massive": 300.0, "massive_ratio": 0}):
+        found = p.outliers(view, massive=limits["massive"], ratio=limits["massive_ratio"])
+        rows = massive_in(p, medians, view, limits)
+        assert found.massive["value"].tolist() == [row["value"] for row in rows]
+        assert found.thresholds == THRESHOLDS | limits
+    for shares in ((0.0, 0.01), (1.0, 0.5), (0.5, 1.0)):
+        found = p.outliers(view, site_share=shares[0], token_share=shares[1]).channels
+        usual = p.outliers(view).channels
+        stricter = shares[0] >= 0.25 and shares[1] >= 0.06
+        if stricter:
+            assert set(found.index) <= set(usual.index)
+        assert (found["site_share"] >= shares[0]).all()
+        assert (found["token_share"] >= shares[1]).all()
+    run = {"outlier": THRESHOLDS["outlier"], "outlier_rms": THRESHOLDS["outlier_rms"]}
+    pd.testing.assert_frame_equal(p.outliers(view, **run).channels, p.outliers(view).channels)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "says"),
+    [
+        ({"outlier": 7.0}, r"has counts for 5; measure again .* --outlier 7`"),
+        ({"outlier_rms": 4}, r"has counts for 3; measure again .* --outlier-rms 4`"),
+        ({"massive": -1}, "massive must be a finite number"),
+        ({"ratio": np.inf}, "ratio must be a finite number"),
+        ({"site_share": 1.5}, "site_share must be a share between 0 and 1, got 1.5"),
+        ({"token_share": "many"}, "token_share must be a number"),
+    ],
+)
+def test_thresholds_that_cannot_be_answered_are_refused(
+    full: Known, thresholds: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        full.profile.outliers(**thresholds)
+
+
 # Massive activations
 
 
@@ -105,9 +145,11 @@ def test_a_value_at_the_limit_is_not_massive(full: Known) -> None:
 
     def listed(magnitude: float, ratio: float) -> list[tuple]:
         limits = {"massive": magnitude, "massive_ratio": ratio}
-        return list(massive.massive(stream, "all", limits)[keys].itertuples(index=False))
+        return list(
+            massive.massive_activations(stream, "all", limits)[keys].itertuples(index=False)
+        )
 
-    table = massive.massive(stream, "all", {"massive": 50.0, "massive_ratio": 1.0})
+    table = massive.massive_activations(stream, "all", {"massive": 50.0, "massive_ratio": 1.0})
     exact = 0
     for number, row in enumerate(table[keys].head(6).itertuples(index=False)):
         size, median = abs(float(table["value"][number])), float(table["site_median"][number])

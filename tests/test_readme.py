@@ -36,7 +36,7 @@ def test_the_notebook_and_hiddenscope_yield_the_same_numbers() -> None:
     assert all(c.sum() == names["flat"].shape[1] for c in names["counts"])
 
 
-@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("number", [2, 3, 4])
 def test_the_python_examples_run(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -45,7 +45,7 @@ def test_the_python_examples_run(
 
 
 def test_there_is_no_example_that_is_not_run() -> None:
-    assert len(blocks("python")) == 4
+    assert len(blocks("python")) == 5
 
 
 def test_the_commands_run(

@@ -9,11 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from hiddenscope.errors import HiddenscopeError, HiddenscopeWarning
     from hiddenscope.measuring import Recorder, from_states, profile, record
-    from hiddenscope.profiles import Profile
+    from hiddenscope.profiles import Profile, Series
 
 __version__ = "0.1.0"
 
@@ -25,6 +26,7 @@ _WHERE = {
     "from_states": "hiddenscope.measuring",
     "profile": "hiddenscope.measuring",
     "record": "hiddenscope.measuring",
+    "Series": "hiddenscope.profiles",
 }
 
 __all__ = [
@@ -32,11 +34,13 @@ __all__ = [
     "HiddenscopeWarning",
     "Profile",
     "Recorder",
+    "Series",
     "__version__",
     "from_states",
     "open",
     "profile",
     "record",
+    "series",
 ]
 
 
@@ -59,6 +63,29 @@ def open(path: str | Path) -> Profile:
     from hiddenscope.profiles import Profile  # noqa: PLC0415
 
     return Profile.open(path)
+
+
+def series(profiles: Mapping[Any, Profile | str | Path]) -> Series:
+    """Set profiles side by side, such as those of a training's checkpoints.
+
+    Parameters
+    ----------
+    profiles : mapping of label to Profile or path
+        In order; the labels are steps, or names.
+
+    Returns
+    -------
+    Series
+        ``table()`` is a Dataset[site, step], ``plot("std")`` a figure.
+
+    Raises
+    ------
+    InputError, ProfileError
+        It is no mapping of profiles, or one of them cannot be read.
+    """
+    from hiddenscope.profiles import Series  # noqa: PLC0415
+
+    return Series(profiles)
 
 
 def __getattr__(name: str) -> Any:

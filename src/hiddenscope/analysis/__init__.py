@@ -9,6 +9,7 @@ from hiddenscope.analysis.largest import (
     outstanding_channels,
     standing_out,
 )
+from hiddenscope.analysis.metrics import by_site, metrics, side_by_side
 from hiddenscope.analysis.outlying import (
     THRESHOLDS,
     Outliers,
@@ -49,6 +50,7 @@ __all__ = [
     "TABLES",
     "THRESHOLDS",
     "Outliers",
+    "by_site",
     "caption",
     "channel_words",
     "channels",
@@ -64,6 +66,7 @@ __all__ = [
     "magnitudes",
     "manifest",
     "massive_words",
+    "metrics",
     "moments",
     "norms",
     "outliers",
@@ -75,6 +78,7 @@ __all__ = [
     "sample",
     "scale_of",
     "share_words",
+    "side_by_side",
     "site_names",
     "spread_words",
     "standing_out",

@@ -19,7 +19,9 @@ KEPT_OF_A_CHANNEL = 8
 """How many values of one channel `extremes` keeps, at each site and of each stratum."""
 
 
-def massive(stream: xr.DataTree, view: str, thresholds: dict[str, float]) -> pd.DataFrame:
+def massive_activations(
+    stream: xr.DataTree, view: str, thresholds: dict[str, float]
+) -> pd.DataFrame:
     """List the massive activations among the extremes of a view, as in `Outliers`."""
     table = extremes(stream, view)
     medians = site_medians(stream).reindex(table["site"]).to_numpy()

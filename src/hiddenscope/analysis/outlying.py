@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from hiddenscope.analysis.massive import massive, massive_channels
+from hiddenscope import arguments
+from hiddenscope.analysis.massive import massive_activations, massive_channels
 from hiddenscope.analysis.shares import loudest
 from hiddenscope.analysis.views import group, manifest, site_names, strata_index
-from hiddenscope.errors import ProfileError
+from hiddenscope.errors import InputError, ProfileError
 from hiddenscope.sites import Site
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import xarray as xr
     from numpy.typing import NDArray
 
@@ -29,6 +33,12 @@ THRESHOLDS = {
     "outlier_token_share": 0.06,
 }
 """What counts as an outlier, where a profile's manifest does not say otherwise."""
+_OF_RUN = {
+    "ratio": "massive_ratio",
+    "site_share": "outlier_site_share",
+    "token_share": "outlier_token_share",
+}
+"""What `outliers` calls otherwise than a run does."""
 
 RULES = {
     "resid_post": "over_rms",
@@ -139,8 +149,33 @@ def _held(table: pd.DataFrame | None, why: str) -> pd.DataFrame:
     return table
 
 
-def outliers(stream: xr.DataTree, view: str = "rest") -> Outliers:
-    """Find outliers by both criteria, with the thresholds that the profile was made with.
+def outliers(
+    stream: xr.DataTree,
+    view: str = "rest",
+    *,
+    massive: float | None = None,
+    ratio: float | None = None,
+    outlier: float | None = None,
+    outlier_rms: float | None = None,
+    site_share: float | None = None,
+    token_share: float | None = None,
+) -> Outliers:
+    """Find outliers by both criteria.
+
+    Parameters
+    ----------
+    stream : DataTree
+    view : str
+    massive, ratio : float, optional
+        Magnitudes are massive over the one, and over the other times the median magnitude of
+        their site. By default those of the run. A lower one finds more only among the extremes
+        that the file keeps: ``cut`` says where there may be others.
+    outlier, outlier_rms : float, optional
+        What counts as far out is counted while a model runs: only the run's own values can be
+        asked for.
+    site_share, token_share : float, optional
+        The shares of blocks and of tokens at which a channel must be far out; by default 0.25
+        and 0.06.
 
     Returns
     -------
@@ -150,13 +185,44 @@ def outliers(stream: xr.DataTree, view: str = "rest") -> Outliers:
     ------
     ViewError
         The view is unknown.
+    InputError
+        A threshold makes no sense, or is one that the file's counts cannot answer; the message
+        says which option of the run to set.
     """
-    thresholds = THRESHOLDS | manifest(stream).get("thresholds", {})
+    run = THRESHOLDS | manifest(stream).get("thresholds", {})
+    asked = {
+        "massive": massive,
+        "ratio": ratio,
+        "outlier": outlier,
+        "outlier_rms": outlier_rms,
+        "site_share": site_share,
+        "token_share": token_share,
+    }
+    thresholds = run | _checked(asked, run)
     table, notes = outlier_channels(stream, view, thresholds)
     if "extremes" not in stream.children:
         return Outliers(thresholds, notes, None, None, table)
-    found = massive(stream, view, thresholds)
+    found = massive_activations(stream, view, thresholds)
     return Outliers(thresholds, notes, found, massive_channels(found), table)
+
+
+def _checked(asked: Mapping[str, float | None], run: Mapping[str, float]) -> dict[str, float]:
+    given = {key: value for key, value in asked.items() if value is not None}
+    arguments.check(dict.fromkeys(given, arguments.NUMBER), given)
+    for name, value in given.items():
+        most = 1.0 if name.endswith("share") else math.inf
+        if not 0 <= value <= most or value == math.inf:
+            what = "a share between 0 and 1" if most == 1.0 else "a finite number, at least 0"
+            msg = f"{name} must be {what}, got {value}"
+            raise InputError(msg)
+        if name in {"outlier", "outlier_rms"} and np.float32(value) != np.float32(run[name]):
+            option = f"--{name.replace('_', '-')} {value:g}"
+            msg = (
+                f"tokens over {name}={value:g} were not counted: this profile has counts for "
+                f"{run[name]:g}; measure again with `hiddenscope profile … {option}`"
+            )
+            raise InputError(msg)
+    return {_OF_RUN.get(key, key): float(value) for key, value in given.items()}
 
 
 def outlier_channels(

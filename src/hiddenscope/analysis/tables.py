@@ -15,25 +15,29 @@ from hiddenscope.analysis.views import choose_sites, manifest
 from hiddenscope.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import xarray as xr
+
+    Thresholds = Mapping[str, float]
 
 QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
 
 
-def _sites(stream: xr.DataTree, view: str, sites: list[str]) -> pd.DataFrame:
+def _sites(stream: xr.DataTree, view: str, sites: list[str], _: Thresholds) -> pd.DataFrame:
     return moments(stream, view).loc[sites].reset_index()
 
 
-def _channels(stream: xr.DataTree, view: str, sites: list[str]) -> pd.DataFrame:
+def _channels(stream: xr.DataTree, view: str, sites: list[str], _: Thresholds) -> pd.DataFrame:
     return channels(stream, sites, view).reset_index()
 
 
-def _outliers(stream: xr.DataTree, view: str, sites: list[str]) -> pd.DataFrame:
+def _outliers(
+    stream: xr.DataTree, view: str, sites: list[str], thresholds: Thresholds
+) -> pd.DataFrame:
     """List massive activations by channel, then outlier channels, in columns of their own."""
     del sites
-    found = outliers(stream, view)
+    found = outliers(stream, view, **thresholds)
     parts = []
     if "extremes" in stream.children:
         parts.append(found.massive_channels.reset_index().assign(kind="massive activation"))
@@ -48,29 +52,29 @@ def _outliers(stream: xr.DataTree, view: str, sites: list[str]) -> pd.DataFrame:
     return table[[*front, *(name for name in table if name not in front)]]
 
 
-def _extremes(stream: xr.DataTree, view: str, sites: list[str]) -> pd.DataFrame:
+def _extremes(stream: xr.DataTree, view: str, sites: list[str], _: Thresholds) -> pd.DataFrame:
     table = extremes(stream, view)
     return table[table["site"].isin(sites)].reset_index(drop=True)
 
 
-def _norms(stream: xr.DataTree, view: str, sites: list[str]) -> pd.DataFrame:
+def _norms(stream: xr.DataTree, view: str, sites: list[str], _: Thresholds) -> pd.DataFrame:
     parts = {which: norms(stream, which, QUANTILES, view).loc[sites] for which in NORMS}
     return pd.concat(parts, names=["norm"]).reset_index()
 
 
-def _positions(stream: xr.DataTree, view: str, sites: list[str]) -> pd.DataFrame:
+def _positions(stream: xr.DataTree, view: str, sites: list[str], _: Thresholds) -> pd.DataFrame:
     table = positions(stream, view).sel(site=sites).to_dataframe().reset_index()
     table = table[["site", "start", "stop", "tokens", "mean", "std", "absmax"]]
     return table[table["tokens"] > 0].reset_index(drop=True)
 
 
-def _checks(stream: xr.DataTree, view: str, sites: list[str]) -> pd.DataFrame:
+def _checks(stream: xr.DataTree, view: str, sites: list[str], _: Thresholds) -> pd.DataFrame:
     del view, sites
     columns = ["name", "level", "passed", "value", "detail"]
     return pd.DataFrame(json.loads(stream.root.attrs["checks"])).reindex(columns=columns)
 
 
-def _manifest(stream: xr.DataTree, view: str, sites: list[str]) -> pd.DataFrame:
+def _manifest(stream: xr.DataTree, view: str, sites: list[str], _: Thresholds) -> pd.DataFrame:
     del view, sites
     rows = list(_flat("", manifest(stream)))
     return pd.DataFrame(rows, columns=["key", "value"])
@@ -83,7 +87,7 @@ def _flat(key: str, value: Any) -> list[tuple[str, str]]:
     return [(key, text)]
 
 
-TABLES: dict[str, Callable[[xr.DataTree, str, list[str]], pd.DataFrame]] = {
+TABLES: dict[str, Callable[[xr.DataTree, str, list[str], Thresholds], pd.DataFrame]] = {
     "sites": _sites,
     "channels": _channels,
     "outliers": _outliers,
@@ -93,7 +97,7 @@ TABLES: dict[str, Callable[[xr.DataTree, str, list[str]], pd.DataFrame]] = {
     "checks": _checks,
     "manifest": _manifest,
 }
-"""By name, functions of a stream, a view and sites."""
+"""By name, functions of a stream, a view, sites and thresholds."""
 
 
 def table(
@@ -104,6 +108,7 @@ def table(
     *,
     sort: str | None = None,
     top: int | None = None,
+    thresholds: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
     """Return a table by its name, as the command line shows it.
 
@@ -118,6 +123,8 @@ def table(
         A column: the largest magnitude first, of text in alphabetical order.
     top : int, optional
         Only the first rows.
+    thresholds : mapping of str to float, optional
+        Of the table ``outliers``: keywords of `outliers`.
 
     Returns
     -------
@@ -138,7 +145,7 @@ def table(
     if top is not None and top < 1:
         msg = f"top is a number of rows, at least 1, got {top}"
         raise InputError(msg)
-    made = TABLES[name](stream, view, choose_sites(stream, sites))
+    made = TABLES[name](stream, view, choose_sites(stream, sites), thresholds or {})
     if sort is not None:
         if sort not in made:
             msg = f"the table {name!r} has no column {sort!r}: it has {', '.join(map(str, made))}"

@@ -84,6 +84,22 @@ def command(
     without: Annotated[
         str | None, typer.Option(help="Channels to leave out of R², with commas between.")
     ] = None,
+    massive: Annotated[
+        float | None,
+        typer.Option(help="Least magnitude that is massive.", show_default="the run's"),
+    ] = None,
+    ratio: Annotated[
+        float | None,
+        typer.Option(help="The same in medians of the site.", show_default="the run's"),
+    ] = None,
+    site_share: Annotated[
+        float | None,
+        typer.Option(help="Share of blocks of an outlier channel.", show_default="0.25"),
+    ] = None,
+    token_share: Annotated[
+        float | None,
+        typer.Option(help="Share of tokens of an outlier channel.", show_default="0.06"),
+    ] = None,
     title: Annotated[
         str | None, typer.Option(help="Instead of the figure's own; '' for none.")
     ] = None,
@@ -119,6 +135,10 @@ def command(
         "range": _numbers("--range", range_, float),
         "log": log,
         "channels": _numbers("--channels", channels, int),
+        "massive": massive,
+        "ratio": ratio,
+        "site_share": site_share,
+        "token_share": token_share,
         "without": _numbers("--without", without, int),
         "figsize": _numbers("--figsize", figsize, float),
         "cmap": cmap,

@@ -62,6 +62,22 @@ def command(
         Path | None,
         typer.Option("-o", "--output", help="A .csv, .json or .parquet file, or a folder."),
     ] = None,
+    massive: Annotated[
+        float | None,
+        typer.Option(help="Least magnitude that is massive.", show_default="the run's"),
+    ] = None,
+    ratio: Annotated[
+        float | None,
+        typer.Option(help="The same in medians of the site.", show_default="the run's"),
+    ] = None,
+    site_share: Annotated[
+        float | None,
+        typer.Option(help="Share of blocks of an outlier channel.", show_default="0.25"),
+    ] = None,
+    token_share: Annotated[
+        float | None,
+        typer.Option(help="Share of tokens of an outlier channel.", show_default="0.06"),
+    ] = None,
     format: Annotated[
         Format, typer.Option(help="How to print, and how files in a folder are written.")
     ] = Format.TABLE,
@@ -87,19 +103,28 @@ def command(
     if stream is not None:
         made = made.on(stream)
     console = Console(highlight=False)
+    given = {
+        "massive": massive,
+        "ratio": ratio,
+        "site_share": site_share,
+        "token_share": token_share,
+    }
+    thresholds = {key: value for key, value in given.items() if value is not None}
     if table == ALL:
         suffix = ".csv" if format is Format.TABLE else f".{format}"
         tables.check_path(Path(f"any{suffix}"))
         for name in analysis.TABLES:
-            whole = analysis.table(made.stream, name, view, sites, top=top)
+            whole = analysis.table(made.stream, name, view, sites, top=top, thresholds=thresholds)
             assert output is not None
             typer.echo(str(tables.write(whole, output / f"{name}{suffix}")))
         return
     if table is None and output is None:
         tables.refuse_options("the whole profile", {"top": top, "sort": sort})
-        _show_whole(made, view, sites, format, alone=stream is not None)
+        _show_whole(made, view, sites, format, thresholds, alone=stream is not None)
         return
-    chosen = analysis.table(made.stream, table or "sites", view, sites, sort=sort, top=top)
+    chosen = analysis.table(
+        made.stream, table or "sites", view, sites, sort=sort, top=top, thresholds=thresholds
+    )
     if output is not None:
         typer.echo(str(tables.write(chosen, tables.check_path(output))))
     elif format is Format.TABLE:
@@ -113,7 +138,13 @@ def command(
 
 
 def _show_whole(
-    made: Profile, view: str, sites: str | None, format: Format, *, alone: bool
+    made: Profile,
+    view: str,
+    sites: str | None,
+    format: Format,
+    thresholds: dict[str, float],
+    *,
+    alone: bool,
 ) -> None:
     from rich.console import Console
 
@@ -121,7 +152,7 @@ def _show_whole(
     from hiddenscope.cli import tables
 
     if format is Format.TABLE:
-        print_profile(made, view, Console(highlight=False), sites, alone=alone)
+        print_profile(made, view, Console(highlight=False), sites, thresholds, alone=alone)
         return
     table = made.moments(view)
     if sites is not None:
@@ -140,6 +171,7 @@ def print_profile(
     view: str,
     console: Console,
     sites: str | None = None,
+    thresholds: dict[str, float] | None = None,
     *,
     alone: bool = False,
 ) -> None:
@@ -154,8 +186,8 @@ def print_profile(
             filled = ", ".join(f"{n:,} {name}" for name, n in held.tokens.items() if n)
             console.print(f"the view {view!r} holds no tokens: there are {filled}", markup=False)
             continue
+        found = held.outliers(view, **(thresholds or {}))
         console.print(_table(held, view, sites))
-        found = held.outliers(view)
         for words in (analysis.massive_words(found), analysis.channel_words(found)):
             console.print(words, markup=False)
         hidden = len(held.sites) - len(analysis.trunk_sites(held.stream))

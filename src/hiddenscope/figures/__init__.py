@@ -163,14 +163,44 @@ def draw(kind: str, tree: xr.DataTree, **chosen: Any) -> Figure:
         As in `prepare`; or it cannot be drawn where it should.
     """
     styled = {key: chosen.pop(key) for key in LOOK if key in chosen}
-    prepared = prepare(kind, tree, **chosen)
+    return _drawn(kind, prepare(kind, tree, **chosen), styled)
+
+
+def draw_series(table: xr.Dataset, model: str, column: str = "std", **look: Any) -> Figure:
+    """Draw a column of several profiles side by side.
+
+    Parameters
+    ----------
+    table : Dataset[site, step]
+        As `hiddenscope.analysis.side_by_side` returns it.
+    model : str
+        How they are called together.
+    column : str
+    **look
+        As in `draw`.
+
+    Raises
+    ------
+    FigureError
+        There is no such column or option, or it cannot be drawn where it should.
+    """
+    unknown = [key for key in look if key not in LOOK]
+    if unknown:
+        msg = f"a series has no option {unknown[0]!r}: it takes {', '.join(LOOK)}"
+        raise FigureError(msg)
+    prepared = importlib.import_module("hiddenscope.figures.steps").prepare(table, model, column)
+    return _drawn("steps", prepared, look)
+
+
+def _drawn(module: str, prepared: Prepared, look: dict[str, Any]) -> Figure:
     # Imports Matplotlib.
-    page = importlib.import_module("hiddenscope.figures.matplotlib.page")
-    look = page.checked(Look(**styled))
-    module = importlib.import_module(f"hiddenscope.figures.matplotlib.{kind}")
-    style = importlib.import_module("hiddenscope.figures.matplotlib.style")
+    place = "hiddenscope.figures.matplotlib"
+    page, style, drawing = (
+        importlib.import_module(f"{place}.{name}") for name in ("page", "style", module)
+    )
+    chosen = page.checked(Look(**look))
     with style.styled():
-        figure: Figure = module.draw(prepared, look).figure
+        figure: Figure = drawing.draw(prepared, chosen).figure
     return figure
 
 
@@ -229,6 +259,7 @@ __all__ = [
     "check_path",
     "describe",
     "draw",
+    "draw_series",
     "options",
     "prepare",
     "save",

@@ -63,6 +63,10 @@ def prepare(
     channels: Sequence[int] | None = None,
     range: tuple[float, float] | None = None,
     log: bool = True,
+    massive: float | None = None,
+    ratio: float | None = None,
+    site_share: float | None = None,
+    token_share: float | None = None,
 ) -> LargestMagnitudes:
     """Draw the three largest magnitudes and the median by depth, and a map by channel.
 
@@ -78,13 +82,22 @@ def prepare(
         Of the magnitudes; by default all of them.
     log : bool
         Whether the axis of the magnitudes is logarithmic.
+    massive, ratio, site_share, token_share : float, optional
+        Thresholds, as in `hiddenscope.analysis.outliers`.
     """
     s = subject(tree, view, sites, "extremes")
     table = analysis.magnitudes(s.stream, view).loc[s.sites]
     if not (table.to_numpy(np.float64) > 0).any():
         msg = f"every state in the view {view!r} is zero: there are no magnitudes to draw"
         raise FigureError(msg)
-    found = analysis.outliers(s.stream, view)
+    found = analysis.outliers(
+        s.stream,
+        view,
+        massive=massive,
+        ratio=ratio,
+        site_share=site_share,
+        token_share=token_share,
+    )
     span = None if range is None else arguments.limits("range", range)
     if span and log and span[0] <= 0:
         msg = f"a logarithmic axis begins above 0: give another range than {range}, or log=False"

@@ -117,7 +117,11 @@ def text(profile: Profile, view: str = "rest") -> str:
 
 def html(profile: Profile, view: str = "rest") -> str:
     """Show a profile as HTML; every string is escaped."""
-    head = "".join(f'<th style="{_CELL}">{escape(c)}</th>' for c in (*COLUMNS, "log density"))
+    left = _CELL.replace("right", "left")
+    head = "".join(
+        f'<th style="{left if c == "site" else _CELL}">{escape(c)}</th>'
+        for c in (*COLUMNS, "log density")
+    )
     body = "".join(_html_row(row) for row in rows(profile, view))
     checks = "".join(
         f"<div>{escape(mark(c))} <b>{safe(c['name'])}</b>: {safe(c['detail'])}</div>"

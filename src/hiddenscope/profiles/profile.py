@@ -173,9 +173,16 @@ class Profile:
         """See `hiddenscope.analysis.loudest`."""
         return analysis.loudest(self.stream, view, k, by)
 
-    def outliers(self, view: str = "rest") -> analysis.Outliers:
-        """See `hiddenscope.analysis.outliers`."""
-        return analysis.outliers(self.stream, view)
+    def outliers(self, view: str = "rest", **thresholds: float | None) -> analysis.Outliers:
+        """See `hiddenscope.analysis.outliers`; `thresholds` are its keywords.
+
+        ``massive``, ``ratio``, ``outlier``, ``outlier_rms``, ``site_share``, ``token_share``.
+        """
+        return analysis.outliers(self.stream, view, **thresholds)
+
+    def metrics(self, view: str = "rest", prefix: str = "hiddenscope") -> dict[str, float]:
+        """See `hiddenscope.analysis.metrics`: plain floats by name, for a logger."""
+        return analysis.metrics(self.stream, view, prefix)
 
     def wing(self, view: str = "rest", kind: str = "pooled") -> pd.DataFrame:
         """See `hiddenscope.analysis.wing`."""
