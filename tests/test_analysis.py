@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -88,12 +89,32 @@ def test_a_table_is_computed_once_for_each_stream_and_may_be_changed() -> None:
     assert not table(other.stream, "all").equals(table(p.stream, "all"))
     table(p.stream, view="rest")
     assert [view for _, view in calls] == ["all", "all", "rest"]
+    # A kind of its own, though True == 1.
+    table(p.stream, 1)  # type: ignore[arg-type]
+    table(p.stream, True)  # type: ignore[arg-type]
+    assert len(calls) == 5
     sums = summary.channel_means(p.stream, "all")
     with pytest.raises(ValueError, match="read-only"):
         sums["mean"][:] = 0.0
     # What cannot be looked up is refused by the function itself.
     with pytest.raises(InputError):
         analysis.loudest(p.stream, k=[1])  # type: ignore[arg-type]
+
+
+def test_what_is_computed_once_is_not_sent_to_other_processes_or_kept_for_other_arrays() -> None:
+    p = from_arrays(embed=np.arange(12.0).reshape(3, 4))
+    before = p.moments("all")
+    assert len(p.stream._hiddenscope_tables.held) > 0
+    sent = pickle.loads(pickle.dumps(p))
+    assert not sent.stream._hiddenscope_tables.held
+    pd.testing.assert_frame_equal(sent.moments("all"), before)
+    moments = p.dataset["residual/moments"].to_dataset()
+    p.dataset["residual/moments"] = xr.DataTree(moments.assign(max=moments["max"] + 1))
+    assert p.moments("all")["max"].tolist() == (before["max"] + 1).tolist()
+    given = p.moments("all")
+    given.loc["embed", "mean"] = 99.0
+    p.moments("all")["mean"].array[0] = 99.0
+    assert p.moments("all")["mean"].tolist() == before["mean"].tolist()
 
 
 # Moments

@@ -23,9 +23,11 @@ from hiddenscope.analysis import density, largest, token_tables
 from hiddenscope.errors import FigureError
 from hiddenscope.figures import histogram, places, scatter
 from hiddenscope.figures import wing as prepared_wing
-from hiddenscope.figures.matplotlib import axis, covariance, depth, matrix, page, ridge, style
+from hiddenscope.figures.look import Look
+from hiddenscope.figures.matplotlib import axis, covariance, depth, matrix, ridge, style, theme
 from hiddenscope.figures.matplotlib import r2 as drawn_r2
-from hiddenscope.figures.matplotlib.page import HIGHLIGHT, Look, Page
+from hiddenscope.figures.matplotlib.page import Page
+from hiddenscope.figures.matplotlib.theme import HIGHLIGHT
 from hiddenscope.figures.prepared import Prepared, subject
 from hiddenscope.figures.r2 import lowest_drawn
 from hiddenscope.sites import Site
@@ -378,7 +380,7 @@ def test_sites_and_channels_have_their_colours() -> None:
     same_colour(colours["final_norm"], "#e69f00")
     # From dark to light through depth.
     for i, site in enumerate(BLOCKS):
-        same_colour(colours[site], page.BLOCKS(i / 3))
+        same_colour(colours[site], theme.BLOCKS(i / 3))
     same_colour(colours[BLOCKS[0]], "#0c1b4d")
     same_colour(colours[BLOCKS[-1]], "#8fd3d2")
     same_colour(PAGE.site_colours(["block.5.resid_post"])["block.5.resid_post"], "#0c1b4d")

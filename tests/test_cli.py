@@ -424,6 +424,7 @@ class TestTables:
             (["--table", "sites", "--sort", "colour"], "has no column 'colour': it has site"),
             (["--table", "sites", "--top", "0"], "at least 1"),
             (["--table", "all"], "add -o FOLDER"),
+            (["--table", "all", "-o", "f", "--sort", "std"], "--sort goes with one table"),
             (["--table", "sites", "-o", "t.xlsx"], "end its name in .csv, .json, .parquet"),
             (["--table", "sites", "--format", "parquet"], "add -o table.parquet"),
             (["--table", "sites", "--site", "block.77"], "no site matches"),

@@ -24,9 +24,10 @@ from hiddenscope import analysis, figures
 from hiddenscope.analysis import density
 from hiddenscope.errors import FigureError, OutputError, SiteError, ViewError
 from hiddenscope.figures import depth
+from hiddenscope.figures.look import Look
 from hiddenscope.figures.matplotlib import depth as drawn_depth
-from hiddenscope.figures.matplotlib.page import HIGHLIGHT, Look
 from hiddenscope.figures.matplotlib.style import styled
+from hiddenscope.figures.matplotlib.theme import HIGHLIGHT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -149,6 +149,8 @@ class TestPlace:
             ({"figsize": (4, 4), "fig": own}, "figsize is that of a new figure"),
             ({"cmap": "no such map"}, "no colour map 'no such map'"),
             ({"title": 3}, "title must be a text"),
+            ({"cmap": 5}, "cmap must be a colour map"),
+            ({"ax": plt.figure().add_subplot(projection="polar")}, "straight axes"),
             ({"highlight": ["red", "no colour"]}, "'no colour' in highlight"),
             ({"colour": "red"}, "no option 'colour'"),
         ):
@@ -176,6 +178,30 @@ def test_fonts_and_sizes_of_the_user_win() -> None:
         axes = draw("depth").axes[0]
     assert axes.xaxis.label.get_fontsize() == 11
     assert axes.xaxis.label.get_fontfamily() == ["DejaVu Serif"]
+
+
+def test_options_of_other_kinds_are_refused_or_understood() -> None:
+    with pytest.raises(InputError, match="x must be a text"):
+        draw("histogram", x=[1, 2])
+    for kind in ("covariance", "r2"):
+        draw(kind, without=3)
+        with pytest.raises(InputError, match="without must be"):
+            draw(kind, without="three")
+    with pytest.raises(FigureError, match="no option 'figsize'"):
+        figures.prepare("depth", profile().stream, figsize=(3, 3))
+    draw("histogram", highlight=np.array(["red", "blue"]))
+
+
+def test_states_that_are_never_finite_are_said_to_be_so() -> None:
+    states = np.full((1, 9, 8), np.nan, np.float32)
+    whole = np.random.default_rng(0).normal(size=states.shape).astype(np.float32)
+    with pytest.warns(hs.HiddenscopeWarning):
+        p = hs.from_states({"embed": whole, "final_norm": states})
+    for kind in ("covariance", "r2", "wing"):
+        with pytest.raises(FigureError, match="no token of the view 'all' is finite at every site"):
+            getattr(p.plot, kind)(view="all")
+    with pytest.raises(FigureError, match="no token of the view 'all' has a state here"):
+        p.plot.depth(view="all", sites="final_norm")
 
 
 def test_colours() -> None:

@@ -21,9 +21,13 @@ T = TypeVar("T")
 class _Tables:
     """What was computed from a tree; xarray keeps it as long as the tree itself."""
 
-    def __init__(self, tree: xr.DataTree) -> None:
+    def __init__(self, tree: xr.DataTree | None) -> None:
         del tree
         self.held: dict[Hashable, Any] = {}
+
+    def __reduce__(self) -> tuple[type[_Tables], tuple[None]]:
+        # Another process, or a copy, computes its own.
+        return type(self), (None,)
 
 
 def cached(
@@ -34,7 +38,8 @@ def cached(
     Parameters
     ----------
     function : callable
-        Takes a stream, whose arrays do not change, and arguments that can be hashed.
+        Takes a stream, whose arrays are replaced but not written to, and arguments that can be
+        hashed.
 
     Returns
     -------
@@ -46,7 +51,9 @@ def cached(
     @functools.wraps(function)
     def answer(stream: xr.DataTree, /, *args: P.args, **kwargs: P.kwargs) -> T:
         held: dict[Hashable, T] = stream._hiddenscope_tables.held
-        key = (function, args, tuple(sorted(kwargs.items())))
+        # True is not 1 here, and a group that was replaced is another.
+        kinds = tuple(map(type, (*args, *kwargs.values())))
+        key = (function, args, tuple(sorted(kwargs.items())), kinds, _contents(stream))
         try:
             found = held.get(key)
         except TypeError:
@@ -60,6 +67,11 @@ def cached(
     return answer
 
 
+def _contents(stream: xr.DataTree) -> tuple[int, ...]:
+    """Tell the arrays of a stream apart from those of another, or from later ones."""
+    return tuple(id(v) for node in stream.children.values() for v in node.variables.values())
+
+
 def _locked(value: Any) -> Any:
     parts = value.values() if isinstance(value, dict) else value
     for array in parts if isinstance(value, dict | tuple) else ():
@@ -69,6 +81,5 @@ def _locked(value: Any) -> Any:
 
 def _copied(value: Any) -> Any:
     if isinstance(value, pd.DataFrame | pd.Series):
-        # pandas copies on write.
-        return value.copy(deep=False)
+        return value.copy()
     return value.copy() if isinstance(value, dict) else value

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from hiddenscope.cli import runs
+from hiddenscope.cli import options, runs
 from hiddenscope.progress import Meter
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class PlotCommand(TyperCommand):
 
         def flags(kind: str) -> str:
             own = [name for name in figures.options(kind) if name not in figures.LOOK]
-            return ", ".join(f"--{name}" for name in own)
+            return ", ".join(f"--{name.replace('_', '-')}" for name in own)
 
         lines = [f"{kind}: {figures.summary(kind)} {flags(kind)}" for kind in figures.KINDS]
         lines.append("Every figure: --title, --caption, --figsize, --cmap, --highlight.")
@@ -55,16 +55,9 @@ def command(
             show_default="KIND.png, figures",
         ),
     ] = None,
-    view: Annotated[
-        str, typer.Option(help="Tokens to show: rest, all, first, first+special, …")
-    ] = "rest",
-    sites: Annotated[
-        str | None, typer.Option(help="Sites and patterns, with commas between.")
-    ] = None,
-    stream: Annotated[
-        str | None,
-        typer.Option(help="decoder, mlp_act, …", show_default="the residual stream, or the first"),
-    ] = None,
+    view: options.View = "rest",
+    sites: options.Sites = None,
+    stream: options.StreamName = None,
     bins: Annotated[int | None, typer.Option(help="Bins of a histogram.")] = None,
     x: Annotated[
         str | None, typer.Option(help="x axis: linear or asinh; of the ridge also sigma.")
@@ -84,22 +77,10 @@ def command(
     without: Annotated[
         str | None, typer.Option(help="Channels to leave out of R², with commas between.")
     ] = None,
-    massive: Annotated[
-        float | None,
-        typer.Option(help="Least magnitude that is massive.", show_default="the run's"),
-    ] = None,
-    ratio: Annotated[
-        float | None,
-        typer.Option(help="The same in medians of the site.", show_default="the run's"),
-    ] = None,
-    site_share: Annotated[
-        float | None,
-        typer.Option(help="Share of blocks of an outlier channel.", show_default="0.25"),
-    ] = None,
-    token_share: Annotated[
-        float | None,
-        typer.Option(help="Share of tokens of an outlier channel.", show_default="0.06"),
-    ] = None,
+    massive: options.Massive = None,
+    ratio: options.Ratio = None,
+    site_share: options.SiteShare = None,
+    token_share: options.TokenShare = None,
     title: Annotated[
         str | None, typer.Option(help="Instead of the figure's own; '' for none.")
     ] = None,
@@ -127,7 +108,7 @@ def command(
             raise FigureError(msg)
         msg = f"there is no figure {kind!r}: choose one of {', '.join(figures.KINDS)} or {ALL}"
         raise FigureError(msg)
-    options: dict[str, Any] = {
+    asked: dict[str, Any] = {
         "view": view,
         "sites": sites,
         "bins": bins,
@@ -144,7 +125,7 @@ def command(
         "cmap": cmap,
         "highlight": highlight.split(",") if highlight else None,
     }
-    given = {key: value for key, value in options.items() if value is not None}
+    given = {key: value for key, value in asked.items() if value is not None}
     # An empty text is none.
     given |= {
         key: v or None for key, v in (("title", title), ("caption", caption)) if v is not None
@@ -174,7 +155,7 @@ def command(
 def draw_all(
     tree: xr.DataTree,
     folder: Path,
-    options: dict[str, Any],
+    chosen: dict[str, Any],
     tell: Callable[[str, int, int, str], None] | None = None,
 ) -> tuple[list[Path], list[str]]:
     """Write every figure; return their files, and why there is none of some.
@@ -183,8 +164,8 @@ def draw_all(
     ----------
     tree : DataTree
     folder : Path
-    options : dict
-        Each figure gets those that it takes.
+    chosen : dict
+        Options: each figure gets those that it takes.
     tell : callable, optional
         Told before each figure what is being done, how many are done, of how many, and which.
     """
@@ -195,7 +176,7 @@ def draw_all(
     for n, kind in enumerate(figures.KINDS):
         if tell is not None:
             tell("drawing", n, len(figures.KINDS), kind)
-        own = {key: value for key, value in options.items() if key in figures.options(kind)}
+        own = {key: value for key, value in chosen.items() if key in figures.options(kind)}
         try:
             figure = figures.draw(kind, tree, **own)
         except FigureError as error:

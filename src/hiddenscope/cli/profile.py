@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hiddenscope.cli import runs
 from hiddenscope.cli.plot import draw_all
 from hiddenscope.progress import Meter
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hiddenscope.profiles import Profile
 
 
 def command(
@@ -153,25 +158,29 @@ def command(
             f"measured {meter.tokens:,} tokens in {meter.seconds:.1f} s, {meter.rate:,.0f} tokens/s"
         )
         written = [made.save(folder / runs.PROFILE)]
-    from hiddenscope.cli.show import print_profile
-
     # All that there is to write is written before the first word of it is printed.
     try:
-        runs.remove_figures(folder / "figures")
-        places = folder / "figures"
-        options = {"view": view}
-        drawn: list[Path] = []
         refused: list[str] = []
+        runs.remove_figures(folder / "figures")
         if figures:
             with meter:
-                drawn, refused = draw_all(made.dataset, places, options, meter.show)
-        console.print(measured)
-        print_profile(made, view, console)
+                drawn, refused = draw_all(
+                    made.dataset, folder / "figures", {"view": view}, meter.show
+                )
+            written += drawn
+        _print(made, view, measured, console)
     except KeyboardInterrupt:
         message = f"interrupted: {written[0]} is written, its figures are not complete"
         raise runs.Interrupted(message) from None
     for reason in refused:
         console.print(reason, style="yellow", markup=False)
     console.print()
-    for path in written + drawn:
+    for path in written:
         console.print(str(path), soft_wrap=True, markup=False)
+
+
+def _print(made: Profile, view: str, measured: str, console: Console) -> None:
+    from hiddenscope.cli.show import print_profile
+
+    console.print(measured)
+    print_profile(made, view, console)

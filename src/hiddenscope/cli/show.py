@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hiddenscope.cli import runs, terminal
+from hiddenscope.cli import options, runs, terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,13 +34,8 @@ def command(
         Path | None,
         typer.Argument(help="A profile.nc or a run's folder.", show_default="the newest run"),
     ] = None,
-    view: Annotated[
-        str, typer.Option(help="Tokens to speak of: rest, all, first, first+special, …")
-    ] = "rest",
-    sites: Annotated[
-        str | None,
-        typer.Option(help="Sites and patterns, with commas between.", show_default="the trunk"),
-    ] = None,
+    view: options.View = "rest",
+    sites: options.Sites = None,
     stream: Annotated[
         str | None,
         typer.Option(help="decoder, mlp_act, …", show_default="every stream with a trunk"),
@@ -62,22 +57,10 @@ def command(
         Path | None,
         typer.Option("-o", "--output", help="A .csv, .json or .parquet file, or a folder."),
     ] = None,
-    massive: Annotated[
-        float | None,
-        typer.Option(help="Least magnitude that is massive.", show_default="the run's"),
-    ] = None,
-    ratio: Annotated[
-        float | None,
-        typer.Option(help="The same in medians of the site.", show_default="the run's"),
-    ] = None,
-    site_share: Annotated[
-        float | None,
-        typer.Option(help="Share of blocks of an outlier channel.", show_default="0.25"),
-    ] = None,
-    token_share: Annotated[
-        float | None,
-        typer.Option(help="Share of tokens of an outlier channel.", show_default="0.06"),
-    ] = None,
+    massive: options.Massive = None,
+    ratio: options.Ratio = None,
+    site_share: options.SiteShare = None,
+    token_share: options.TokenShare = None,
     format: Annotated[
         Format, typer.Option(help="How to print, and how files in a folder are written.")
     ] = Format.TABLE,
@@ -93,6 +76,9 @@ def command(
     sites = sites or site
     if table is not None and table not in {*analysis.TABLES, ALL}:
         msg = f"there is no table {table!r}: choose one of {', '.join(analysis.TABLES)} or {ALL}"
+        raise InputError(msg)
+    if table == ALL and sort is not None:
+        msg = "--sort goes with one table, not with all of them"
         raise InputError(msg)
     if table == ALL and output is None:
         msg = "all tables go into a folder: add -o FOLDER"

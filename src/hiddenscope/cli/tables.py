@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hiddenscope.atomic import replacing
 from hiddenscope.errors import InputError, OutputError
 from hiddenscope.words import number, shorten, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import pandas as pd
     from rich.console import Console
@@ -66,24 +65,12 @@ def write(table: pd.DataFrame, path: Path) -> Path:
         The place cannot be written.
     """
     suffix = check_path(path).suffix.lower()
-    made: str | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, made = tempfile.mkstemp(suffix=suffix, prefix=".table-", dir=path.parent)
-        os.close(handle)
+    with replacing(path, "the table") as made:
         if suffix == ".parquet":
             table.to_parquet(made, index=False)
         else:
             text = as_csv(table) if suffix == ".csv" else as_json(table) + "\n"
-            Path(made).write_text(text, encoding="utf-8")
-        Path(made).chmod(0o644)
-        Path(made).replace(path)
-    except OSError as error:
-        msg = f"cannot write the table {str(path)!r}: {error.strerror or error}"
-        raise OutputError(msg) from error
-    finally:
-        if made is not None:
-            Path(made).unlink(missing_ok=True)
+            made.write_text(text, encoding="utf-8")
     return path
 
 

@@ -40,6 +40,16 @@ class Tally:
         content = document.index.to_bytes(8, "little") + whole.to_bytes(8, "little")
         self.digest ^= int.from_bytes(hashlib.sha256(content).digest(), "little")
 
+    def describe(self) -> dict[str, int | str]:
+        """Return the counts, as the manifest names them."""
+        return {
+            "sha256": f"{self.digest:064x}",
+            "documents": self.documents,
+            "documents_cut": self.cut,
+            "windows": self.windows,
+            "with_bos": self.with_bos,
+        }
+
     def merge(self, other: Tally) -> Tally:
         """Join the tallies of different documents; neither is changed."""
         return Tally(

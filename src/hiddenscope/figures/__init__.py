@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
-import tempfile
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hiddenscope.errors import FigureError, OutputError
+from hiddenscope.atomic import replacing
+from hiddenscope.errors import FigureError
 from hiddenscope.figures.look import Look
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def prepare(kind: str, tree: xr.DataTree, **chosen: Any) -> Prepared:
         A site, view or value of an option is unknown.
     """
     preparer, known = _preparer(kind), options(kind)
-    unknown = [key for key in chosen if key not in known]
+    unknown = [key for key in chosen if key not in known or key in LOOK]
     if unknown:
         msg = f"the figure {kind!r} has no option {unknown[0]!r}: it takes {', '.join(known)}"
         raise FigureError(msg)
@@ -195,10 +194,10 @@ def draw_series(table: xr.Dataset, model: str, column: str = "std", **look: Any)
 def _drawn(module: str, prepared: Prepared, look: dict[str, Any]) -> Figure:
     # Imports Matplotlib.
     place = "hiddenscope.figures.matplotlib"
-    page, style, drawing = (
-        importlib.import_module(f"{place}.{name}") for name in ("page", "style", module)
+    checked, style, drawing = (
+        importlib.import_module(f"{place}.{name}") for name in ("checked", "style", module)
     )
-    chosen = page.checked(Look(**look))
+    chosen = checked.checked(Look(**look))
     with style.styled():
         figure: Figure = drawing.draw(prepared, chosen).figure
     return figure
@@ -233,22 +232,8 @@ def save(figure: Figure, path: str | Path) -> Path:
         The place cannot be written.
     """
     target = check_path(path)
-    held = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, held = tempfile.mkstemp(
-            suffix=target.suffix.lower(), prefix=".figure-", dir=target.parent
-        )
-        os.close(handle)
-        Path(held).chmod(0o644)
-        figure.savefig(held)
-        Path(held).replace(target)
-    except OSError as error:
-        msg = f"cannot write the figure {str(target)!r}: {error.strerror or error}"
-        raise OutputError(msg) from error
-    finally:
-        if held is not None:
-            Path(held).unlink(missing_ok=True)
+    with replacing(target, "the figure") as made:
+        figure.savefig(made)
     return target
 
 

@@ -61,7 +61,8 @@ def prepare(
         Where the colours end, on either side of 0: the larger magnitude counts.
     """
     s = subject(tree, view, sites, "cross")
-    values = trunk_table(analysis.covariance(s.stream, view, without=without), s.sites).values
+    left = arguments.numbers("without", without, whole=True).tolist()
+    values = trunk_table(analysis.covariance(s.stream, view, without=left), s.sites).values
     sizes = np.abs(values[np.isfinite(values) & (values != 0)])
     if not len(sizes):
         msg = f"the states in the view {view!r} do not vary: there is no covariance to draw"
@@ -70,10 +71,10 @@ def prepare(
     linear = max(float(sizes.min()), reach * 1e-5)
     return Covariance(
         title=f"Covariance between sites, {s.model}",
-        claim=analysis.variance_words(s.stream, view, s.sites, without),
+        claim=analysis.variance_words(s.stream, view, s.sites, left),
         caption=s.caption(
             f"colour symmetric-logarithmic, linear within ±{words.number(linear)}",
-            f"without {words.channels(list(without))}" if len(without) else "",
+            f"without {words.channels(left)}" if left else "",
             "diagonal: variance",
         ),
         sites=s.sites,

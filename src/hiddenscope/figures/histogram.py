@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hiddenscope import analysis
+from hiddenscope import analysis, arguments
 from hiddenscope.analysis import density
 from hiddenscope.errors import FigureError
 from hiddenscope.figures.prepared import Prepared, subject
@@ -78,6 +78,7 @@ def prepare(
     log : bool
         Whether the y axis is logarithmic.
     """
+    arguments.check({"x": arguments.optional(arguments.TEXT)}, {"x": x})
     s = subject(tree, view, sites)
     scale = x or analysis.scale_of(s.stream, view, s.sites)
     if scale not in {"linear", "asinh"}:

@@ -86,6 +86,10 @@ def subject(
         msg = f"this profile holds no group {group!r}, from which this figure is drawn"
         raise FigureError(msg)
     if group == "cross":
+        k = analysis.strata_index(stream, view)
+        if not analysis.group(stream, group)["count"].values[k].sum():
+            msg = f"no token of the view {view!r} is finite at every site of the trunk"
+            raise FigureError(msg)
         known = {str(s) for s in analysis.group(stream, group)["site_a"].values}
         outside = [name for name in names if name not in known]
         if outside:
@@ -99,6 +103,9 @@ def subject(
     held = analysis.moments(stream, view)["tokens"]
     if not int(held.loc[names].max()):
         filled = [s for s, n in counts.items() if n]
+        if sum(counts[s] for s in analysis.strata_of(stream).select(view)):
+            msg = f"no token of the view {view!r} has a state here whose values are all finite"
+            raise FigureError(msg)
         msg = (
             f"the view {view!r} holds no tokens with finite states in this profile: choose "
             f"'all' or a view with {' or '.join(repr(s) for s in filled)}"

@@ -65,7 +65,8 @@ def prepare(
     s = subject(tree, view, sites, "cross")
     few = min(LOUDEST, s.channels - 1)
     held = analysis.loudest(s.stream, view, by="pooled")
-    left = list(without) if without else [int(c) for c in held.index[:few]]
+    given = [] if without is None else arguments.numbers("without", without, whole=True).tolist()
+    left = given or [int(c) for c in held.index[:few]]
     panels = {
         "pooled (the article's)": analysis.r2(s.stream, "pooled", view),
         "within channels": analysis.r2(s.stream, "within", view),

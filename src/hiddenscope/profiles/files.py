@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 
 from hiddenscope import schema
+from hiddenscope.atomic import replacing
 from hiddenscope.errors import InputError, OutputError, ProfileError
 from hiddenscope.profiles.lazy import read_tree
 
@@ -48,27 +47,8 @@ def write(tree: xr.DataTree, path: str | Path) -> Path:
         The place cannot be written; what was there before is as it was.
     """
     target = _place(path, OutputError)
-    temporary: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        os.close(handle)
-        temporary = Path(name)
-        tree.to_netcdf(temporary, engine=_ENGINE, encoding=_encoding(tree))
-        # mkstemp makes files for the owner alone; a profile is as readable as any other file.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except (OSError, ValueError) as error:
-        msg = f"cannot write {str(target)!r}: {getattr(error, 'strerror', None) or error}"
-        raise OutputError(msg) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()
+    with replacing(target, "the profile") as made:
+        tree.to_netcdf(made, engine=_ENGINE, encoding=_encoding(tree))
     return target
 
 

@@ -10,8 +10,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from hiddenscope.figures.matplotlib.axis import label_sites
-from hiddenscope.figures.matplotlib.page import MATRIX, Page
+from hiddenscope.figures.matplotlib.page import Page
 from hiddenscope.figures.matplotlib.style import CELL, DOUBLE, MM, TICK, text_width
+from hiddenscope.figures.matplotlib.theme import MATRIX
 from hiddenscope.figures.places import SET_OFF, places, spread
 from hiddenscope.sites import Site
 from hiddenscope.words import tick

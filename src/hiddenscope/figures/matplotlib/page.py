@@ -5,10 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.figure import FigureBase
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -25,67 +23,18 @@ from hiddenscope.figures.matplotlib.style import (
     line_spacing,
     wrap,
 )
+from hiddenscope.figures.matplotlib.theme import Theme
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from matplotlib.typing import ColorType
-
     from hiddenscope.figures.prepared import Prepared
 
-HIGHLIGHT = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#7b3fa0", "#8c6d31")
-"""The first colours the channels that stand out most, in every figure of a profile alike."""
-BLOCKS = LinearSegmentedColormap.from_list("depth", ["#0c1b4d", "#22569b", "#3a94c0", "#8fd3d2"])
-BLOCKS_ON_DARK = LinearSegmentedColormap.from_list(
-    "depth on dark", ["#2f66c9", "#3a94c0", "#8fd3d2", "#eafaf7"]
-)
-"""Blocks, first to last; Okabe and Ito's orange tones set the two other sites off."""
-MATRIX = LinearSegmentedColormap.from_list(
-    "share", ["#f7f7f2", "#cfe3e2", "#8cc0cf", "#4a8fbd", "#265b99", "#0c1b4d"]
-)
 MARGIN = 1.5
 """In mm, around the page."""
 
 
-def checked(look: Look) -> Look:
-    """Return how a figure is to look, or refuse what cannot be drawn.
-
-    Raises
-    ------
-    FigureError
-        Says what was given and what is expected.
-    """
-    if look.ax is not None and not isinstance(look.ax, Axes):
-        msg = f"ax must be Axes of Matplotlib, got {type(look.ax).__name__}"
-        raise FigureError(msg)
-    if look.ax is not None and look.fig is not None:
-        msg = "give either ax or fig, not both"
-        raise FigureError(msg)
-    if look.figsize is not None:
-        if look.ax is not None or look.fig is not None:
-            msg = "figsize is that of a new figure: it cannot go with ax or fig"
-            raise FigureError(msg)
-        sizes = np.asarray(look.figsize, object).ravel()
-        if len(sizes) != 2 or not all(
-            isinstance(x, int | float | np.number) and 0 < x < np.inf for x in sizes
-        ):
-            msg = f"figsize must be (width, height) in inches, got {look.figsize!r}"
-            raise FigureError(msg)
-    if isinstance(look.cmap, str) and look.cmap not in mpl.colormaps:
-        msg = f"Matplotlib has no colour map {look.cmap!r}: try 'viridis' or 'Greys'"
-        raise FigureError(msg)
-    for name, text in (("title", look.title), ("caption", look.caption)):
-        if text is not None and not isinstance(text, str):
-            msg = f"{name} must be a text or None, got {text!r}"
-            raise FigureError(msg)
-    for colour in look.highlight or ():
-        if not mpl.colors.is_color_like(colour):
-            msg = f"{colour!r} in highlight is no colour"
-            raise FigureError(msg)
-    return look
-
-
-class Page:
+class Page(Theme):
     """Words and axes of one figure.
 
     Parameters
@@ -106,7 +55,7 @@ class Page:
     """
 
     def __init__(self, look: Look, width: float, body: float, shown: Prepared, *notes: str) -> None:
-        self.look = look
+        super().__init__(look)
         title, claim = shown.title, shown.claim
         caption = " · ".join(text for text in (shown.caption, *notes) if text)
         if look.title != AUTO:
@@ -140,7 +89,8 @@ class Page:
         usual = width
         if self.look.figsize is not None:
             width = self.look.figsize[0] / MM
-        room = (width - 2 * MARGIN) * MM * 72
+        # A little less: at few dots an inch letters are wider.
+        room = (width - 2 * MARGIN) * MM * 72 * 0.985
         head = [
             ("\n".join(wrap(legible(text), room, size, weight)), size, weight)
             for text, size, weight in ((title, TITLE, "bold"), (claim, TICK, "normal"))
@@ -250,80 +200,6 @@ class Page:
             if shared is not None:
                 made[-1].tick_params(which="both", labelleft=False)
         return made
-
-    @property
-    def background(self) -> ColorType:
-        """The colour of the paper."""
-        colour = mpl.rcParams["figure.facecolor"]
-        return "white" if to_rgb(colour) == (1.0, 1.0, 1.0) else colour
-
-    @property
-    def paper(self) -> ColorType:
-        """The colour behind the axes."""
-        return to_hex(mpl.rcParams["axes.facecolor"])
-
-    @property
-    def dark(self) -> bool:
-        """Whether that is dark."""
-        return float(np.dot(to_rgb(self.paper), (0.3, 0.59, 0.11))) < 0.5
-
-    @property
-    def ink(self) -> ColorType:
-        """The colour of text and of what matters most."""
-        return to_hex(mpl.rcParams["text.color"])
-
-    @property
-    def muted(self) -> ColorType:
-        """The colour of what is said beside."""
-        return self.grey(0.275)
-
-    def grey(self, share: float) -> ColorType:
-        """Mix the ink with a share of the paper."""
-        mixed = (1 - share) * np.array(to_rgb(self.ink)) + share * np.array(to_rgb(self.paper))
-        return to_hex(tuple(mixed))
-
-    def cmap(self, usual: Colormap | str) -> Colormap:
-        """Return the colours that the user chose, or the usual ones."""
-        chosen = self.look.cmap if self.look.cmap is not None else usual
-        return mpl.colormaps[chosen] if isinstance(chosen, str) else chosen
-
-    @property
-    def blocks(self) -> Colormap:
-        """The colours of blocks, first to last."""
-        return self.cmap(BLOCKS_ON_DARK if self.dark else BLOCKS)
-
-    @property
-    def density(self) -> Colormap:
-        """The colours of densities, from few to many."""
-        usual = BLOCKS_ON_DARK if self.dark else BLOCKS.reversed()
-        return self.cmap(usual)
-
-    @property
-    def points(self) -> ColorType:
-        """The colour of single values."""
-        return "#7fb2e5" if self.dark else "#2b5f94"
-
-    @property
-    def first(self) -> ColorType:
-        """The colour of first tokens."""
-        return self.ink if self.dark else "#000000"
-
-    def highlight(self, rank: int) -> ColorType:
-        """Return the colour of the channel, or the site, of this rank."""
-        colours = self.look.highlight or HIGHLIGHT
-        return colours[rank % len(colours)]
-
-    def channel_colours(self, outstanding: Sequence[int]) -> dict[int, ColorType]:
-        """Give the channels that stand out most a colour, the same in every figure of a profile."""
-        colours = self.look.highlight or HIGHLIGHT
-        return dict(zip(outstanding, colours, strict=False))
-
-    def site_colours(self, sites: Sequence[str]) -> dict[str, ColorType]:
-        """Give blocks a colour by depth, and embeddings and final norm colours of their own."""
-        fixed = {"embed": self.highlight(0), "final_norm": self.highlight(3)}
-        blocks = [s for s in sites if s not in fixed]
-        shade = {s: self.blocks(i / max(len(blocks) - 1, 1)) for i, s in enumerate(blocks)}
-        return {s: fixed[s] if s in fixed else shade[s] for s in sites}
 
 
 def _text(figure: FigureBase, text: str, *, x: float, y: float, **style: Any) -> Any:

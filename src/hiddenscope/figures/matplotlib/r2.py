@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from matplotlib.colors import Normalize
 
 from hiddenscope.figures.matplotlib.matrix import READABLE, matrix
-from hiddenscope.figures.matplotlib.page import MATRIX, Page
+from hiddenscope.figures.matplotlib.page import Page
 from hiddenscope.figures.matplotlib.style import DOUBLE
+from hiddenscope.figures.matplotlib.theme import MATRIX
 
 if TYPE_CHECKING:
     from hiddenscope.figures.look import Look

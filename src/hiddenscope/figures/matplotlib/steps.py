@@ -10,8 +10,9 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from hiddenscope.figures.matplotlib.axis import label_sites
 from hiddenscope.figures.matplotlib.key import key
-from hiddenscope.figures.matplotlib.page import MATRIX, Page
+from hiddenscope.figures.matplotlib.page import Page
 from hiddenscope.figures.matplotlib.style import DOUBLE, MM, TICK
+from hiddenscope.figures.matplotlib.theme import MATRIX
 from hiddenscope.figures.places import SET_OFF, places
 from hiddenscope.sites import Site
 from hiddenscope.words import tick
