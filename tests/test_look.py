@@ -81,6 +81,14 @@ class TestPlace:
             assert box.x1 <= page.x1 + 1
             assert box.y0 >= page.y0 - 1
 
+    def test_on_a_small_page_words_give_way(self, kind: str) -> None:
+        whole = said(draw(kind, figsize=(7, 6)))
+        small = said(draw(kind, figsize=(3.2, 1.4)))
+        assert len(whole) == 3
+        assert len(small) == 1
+        assert whole[0].startswith(small[0][:12])
+        assert said(draw(kind, figsize=(3.2, 1.4), title=None, caption=None)) == []
+
     def test_it_is_drawn_on_the_axes_of_the_user(self, kind: str) -> None:
         own = plt.figure(figsize=(12, 8), layout="constrained")
         many = PANELS[kind]

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from hiddenscope.figures.prepared import Prepared
 
+LEAST = 30.0
+"""In mm: words that leave less height to the axes are left out."""
 MARGIN = 1.5
 """In mm, around the page."""
 
@@ -103,6 +105,10 @@ class Page(Theme):
         height = top + body + bottom
         if self.look.figsize is not None:
             height = self.look.figsize[1] / MM
+            if height - top - bottom < LEAST and (caption or claim):
+                # Words give way on a small page: the caption first, then the claim.
+                self._open(usual, body, title, claim if caption else "", "")
+                return
             self.down = max(height - top - bottom, 5.0) / body
         self.across = width / usual
         pad = 0.6 * MM
