@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pytest
 import tiny
 import torch
@@ -174,6 +175,21 @@ def test_a_block_that_is_skipped_is_an_error_not_a_hole(model: PreTrainedModel) 
     model.h = Shortened(model.h)
     with recorder, pytest.raises(CaptureError, match="each site once"):
         model(input_ids=IDS)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_a_compiled_model_that_was_never_called_is_measured(kind: str) -> None:
+    model = tiny.make(kind)
+    with hs.record(model) as plain, torch.no_grad():
+        model(input_ids=IDS)
+    torch._dynamo.reset()
+    # Traces the model as any backend does; what becomes of the trace is another matter.
+    compiled = torch.compile(tiny.make(kind), backend="eager")
+    with hs.record(compiled) as recorder, torch.no_grad():
+        compiled(input_ids=IDS)
+    torch._dynamo.reset()
+    expected = plain.profile().moments("all")
+    pd.testing.assert_frame_equal(recorder.profile().moments("all"), expected, rtol=1e-5)
 
 
 def test_a_block_that_is_gone_is_named(model: PreTrainedModel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Self
 
@@ -70,12 +71,12 @@ class Capture:
         hook = self._handles.append
         owner = self.model.get_submodule(self.stream.owner)
         try:
-            hook(owner.register_forward_pre_hook(self._start, with_kwargs=True))
+            hook(owner.register_forward_pre_hook(_eager(self._start), with_kwargs=True))
             for path, here in places.items():
                 module = self._module(path, here[0][0])
-                hook(module.register_forward_pre_hook(self._input(here), with_kwargs=True))
-                hook(module.register_forward_hook(self._output(here), with_kwargs=True))
-            hook(owner.register_forward_hook(self._finish))
+                hook(module.register_forward_pre_hook(_eager(self._input(here)), with_kwargs=True))
+                hook(module.register_forward_hook(_eager(self._output(here)), with_kwargs=True))
+            hook(owner.register_forward_hook(_eager(self._finish)))
         except BaseException:
             self._remove()
             raise
@@ -164,3 +165,11 @@ class Capture:
                     states = (states if scale is None else states * scale).detach()
                     with torch.autocast(states.device.type, enabled=False):
                         self._take(site, states)
+
+
+def _eager(hook: Callable[..., None]) -> Callable[..., None]:
+    """Keep a compiler from tracing a hook; where there is none it is not imported for that."""
+    if "torch._dynamo" not in sys.modules:
+        return hook
+    untraced: Callable[..., None] = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
+    return untraced
