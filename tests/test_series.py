@@ -159,6 +159,14 @@ def test_the_figure_says_what_changes_most_and_looks_as_asked() -> None:
     assert [t.get_text() for t in named.axes[0].get_xticklabels()] == ["base", "chat"]
 
 
+def test_a_column_of_zeros_is_drawn_without_a_claim() -> None:
+    same = hs.series({0: profile(0), 1: profile(100)})
+    assert not same.table()["massive"].any()
+    title, caption = (t.get_text() for t in same.plot("massive").texts)
+    assert title.startswith("Massive activations through 2 profiles")
+    assert caption.startswith("view rest")
+
+
 def test_what_a_series_cannot_draw_is_refused() -> None:
     with pytest.raises(FigureError, match="no column 'nonsense' by site: it has tokens, mean"):
         series().plot("nonsense")

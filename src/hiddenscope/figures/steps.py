@@ -83,14 +83,10 @@ def prepare(table: xr.Dataset, model: str, column: str = "std") -> Steps:
     labels = [str(x) for x in table["step"].values]
     numeric = table["step"].dtype.kind in "iuf"
     places = table["step"].values.astype(float) if numeric else np.arange(len(labels), dtype=float)
-    change = values[:, -1] / values[:, 0]
-    with np.errstate(divide="ignore"):
-        most = int(np.nanargmax(np.abs(np.log(np.where(change > 0, change, np.nan)))))
     name = NAMES.get(column, column)
     return Steps(
         title=f"{name[0].upper()}{name[1:]} through {len(labels)} profiles, {shorten(model, 40)}",
-        claim=f"largest change: {Site(sites[most]).label}, from {number(float(values[most, 0]))} "
-        f"at {labels[0]} to {number(float(values[most, -1]))} at {labels[-1]}",
+        claim=_claim(sites, labels, values),
         caption=f"view {table.attrs['view']} · {len(sites)} sites",
         sites=sites,
         labels=labels,
@@ -99,6 +95,21 @@ def prepare(table: xr.Dataset, model: str, column: str = "std") -> Steps:
         name=name,
         log=_far_apart(values),
         log_steps=_far_apart(places[places > 0]) and bool((places >= 0).all()),
+    )
+
+
+def _claim(sites: list[str], labels: list[str], values: NDArray[np.float64]) -> str:
+    """Say at which site the first and the last value are farthest apart, as a ratio."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        change = values[:, -1] / values[:, 0]
+        size = np.abs(np.log(np.where(change > 0, change, np.nan)))
+    if np.isnan(size).all():
+        return ""
+    most = int(np.nanargmax(size))
+    first, last = (number(float(values[most, i])) for i in (0, -1))
+    return (
+        f"largest change: {Site(sites[most]).label}, from {first} at {labels[0]} to {last} at "
+        f"{labels[-1]}"
     )
 
 
