@@ -429,6 +429,7 @@ class TestTables:
             (["--table", "sites", "--format", "parquet"], "add -o table.parquet"),
             (["--table", "sites", "--site", "block.77"], "no site matches"),
             (["--top", "3"], "--top goes with --table"),
+            (["--format", "parquet"], "add -o table.parquet"),
         ],
         ids=lambda x: " ".join(x) if isinstance(x, list) else "",
     )

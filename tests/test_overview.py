@@ -11,6 +11,7 @@ import pytest
 from known import known
 
 import hiddenscope as hs
+from hiddenscope import analysis
 from hiddenscope.profiles import Profile, overview
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def test_the_table_and_the_text_say_what_the_tables_say() -> None:
             assert cell in line
         assert line.endswith(overview.sparkline(row.counts).rstrip())
         assert sum(row.counts) == tokens * 40 or table.loc[row.cells[0], "nonfinite"]
-    for part in (*overview.outlier_words(p, "rest"), p.caption(), overview.title(p)):
+    for part in (*analysis.outlier_words(p.outliers()), p.caption(), overview.title(p)):
         assert part in words
         assert part in page.text
     for check in p.checks:

@@ -9,7 +9,7 @@ from hiddenscope.analysis.largest import (
     outstanding_channels,
     standing_out,
 )
-from hiddenscope.analysis.metrics import by_site, metrics, side_by_side
+from hiddenscope.analysis.metrics import metrics, side_by_side
 from hiddenscope.analysis.outlying import (
     THRESHOLDS,
     Outliers,
@@ -19,6 +19,7 @@ from hiddenscope.analysis.sentences import (
     channel_words,
     loudest_words,
     massive_words,
+    outlier_words,
     reach_words,
     share_words,
     spread_words,
@@ -51,7 +52,6 @@ __all__ = [
     "TABLES",
     "THRESHOLDS",
     "Outliers",
-    "by_site",
     "caption",
     "channel_words",
     "channels",
@@ -70,6 +70,7 @@ __all__ = [
     "metrics",
     "moments",
     "norms",
+    "outlier_words",
     "outliers",
     "outstanding_channels",
     "positions",

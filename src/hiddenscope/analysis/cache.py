@@ -24,6 +24,15 @@ class _Tables:
     def __init__(self, tree: xr.DataTree | None) -> None:
         del tree
         self.held: dict[Hashable, Any] = {}
+        self._arrays: list[xr.Variable] = []
+
+    def of(self, stream: xr.DataTree) -> dict[Hashable, Any]:
+        """Return what was computed from the arrays that the stream has now."""
+        arrays = [v for node in stream.children.values() for v in node.variables.values()]
+        if list(map(id, arrays)) != list(map(id, self._arrays)):
+            # A group was replaced. The arrays are kept, or another could get the same id.
+            self.held, self._arrays = {}, arrays
+        return self.held
 
     def __reduce__(self) -> tuple[type[_Tables], tuple[None]]:
         # Another process, or a copy, computes its own.
@@ -50,10 +59,10 @@ def cached(
 
     @functools.wraps(function)
     def answer(stream: xr.DataTree, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        held: dict[Hashable, T] = stream._hiddenscope_tables.held
-        # True is not 1 here, and a group that was replaced is another.
+        held: dict[Hashable, T] = stream._hiddenscope_tables.of(stream)
+        # True is not 1 here.
         kinds = tuple(map(type, (*args, *kwargs.values())))
-        key = (function, args, tuple(sorted(kwargs.items())), kinds, _contents(stream))
+        key = (function, args, tuple(sorted(kwargs.items())), kinds)
         try:
             found = held.get(key)
         except TypeError:
@@ -65,11 +74,6 @@ def cached(
         return copied
 
     return answer
-
-
-def _contents(stream: xr.DataTree) -> tuple[int, ...]:
-    """Tell the arrays of a stream apart from those of another, or from later ones."""
-    return tuple(id(v) for node in stream.children.values() for v in node.variables.values())
 
 
 def _locked(value: Any) -> Any:

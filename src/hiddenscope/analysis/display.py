@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from hiddenscope.analysis.sentences import channel_words, massive_words
+from hiddenscope.analysis.sentences import channel_words, massive_words, outlier_words
 from hiddenscope.errors import ProfileError
 from hiddenscope.words import number, visible
 
@@ -20,7 +20,7 @@ def safe(words: str) -> str:
 
 def outliers_text(found: Outliers) -> str:
     """Name outliers in words."""
-    return visible(massive_words(found)) + "\n" + visible(channel_words(found))
+    return "\n".join(visible(words) for words in outlier_words(found))
 
 
 def outliers_html(found: Outliers) -> str:

@@ -30,11 +30,11 @@ UNITS = {
     "median_norm": "activation",
     "massive": "activations",
 }
-"""Columns of `by_site`, and their units."""
+"""Numbers of a site, and their units."""
 
 
-def by_site(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:
-    """Sum up each site in a few numbers.
+def _summed_up(stream: xr.DataTree, view: str) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Sum up each site, and the whole profile, in a few numbers.
 
     Returns
     -------
@@ -42,33 +42,23 @@ def by_site(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:
         ``tokens``, ``mean``, ``std`` (ddof 1), ``excess_kurtosis``, ``absmax``; where the file
         has what they need ``median_norm`` (of the L2 norms, within one cell), ``massive``
         (massive activations among the extremes that are kept).
-    """
-    table = moments(stream, view)
-    made = table[["tokens", "mean", "std", "excess_kurtosis"]].copy()
-    made["absmax"] = np.fmax(-table["min"], table["max"])
-    if "norms" in stream.children:
-        made["median_norm"] = norms(stream, "l2", 0.5, view)["q0.5"]
-    if "extremes" in stream.children:
-        counts = outliers(stream, view).massive.groupby("site").size()
-        made["massive"] = counts.reindex(made.index).fillna(0).astype(float)
-    return made
-
-
-def of_profile(stream: xr.DataTree, view: str = "rest") -> dict[str, float]:
-    """Count what is told of a whole profile: its channels of either kind of outlier.
-
-    Returns
-    -------
     dict of str to float
         ``massive_channels`` and ``outlier_channels``, where the file can tell them.
     """
+    table = moments(stream, view)
+    sites = table[["tokens", "mean", "std", "excess_kurtosis"]].copy()
+    sites["absmax"] = np.fmax(-table["min"], table["max"])
+    if "norms" in stream.children:
+        sites["median_norm"] = norms(stream, "l2", 0.5, view)["q0.5"]
     found = outliers(stream, view)
-    made = {}
+    whole = {}
     if "extremes" in stream.children:
-        made["massive_channels"] = float(len(found.massive_channels))
+        counts = found.massive.groupby("site").size()
+        sites["massive"] = counts.reindex(sites.index).fillna(0).astype(float)
+        whole["massive_channels"] = float(len(found.massive_channels))
     if not found.notes:
-        made["outlier_channels"] = float(len(found.channels))
-    return made
+        whole["outlier_channels"] = float(len(found.channels))
+    return sites, whole
 
 
 def metrics(
@@ -89,14 +79,14 @@ def metrics(
         ``hiddenscope/block.3.resid_post/std`` and the like, for the trunk, and of the whole
         ``hiddenscope/outlier_channels``, ``hiddenscope/massive_channels``. What is NaN is absent.
     """
-    table = by_site(stream, view).loc[trunk_sites(stream)]
+    sites, whole = _summed_up(stream, view)
     lead = f"{prefix}/" if prefix else ""
     named = {
         f"{lead}{site}/{column}": float(value)
-        for site, row in table.iterrows()
+        for site, row in sites.loc[trunk_sites(stream)].iterrows()
         for column, value in row.items()
     }
-    named |= {f"{lead}{name}": value for name, value in of_profile(stream, view).items()}
+    named |= {f"{lead}{name}": value for name, value in whole.items()}
     return {name: value for name, value in named.items() if not math.isnan(value)}
 
 
@@ -120,7 +110,7 @@ def side_by_side(
     Returns
     -------
     Dataset[site, label]
-        The columns of `by_site`, NaN where a profile lacks one, sites by depth; by label alone
+        Those of `UNITS`, NaN where a profile lacks one, sites by depth; by label alone
         ``massive_channels`` and ``outlier_channels``.
 
     Raises
@@ -146,7 +136,8 @@ def side_by_side(
         if not common:
             msg = f"no site of {sites!r} is in all of the profiles"
             raise SiteError(msg)
-    tables = [by_site(x, view).reindex(common) for x in parts]
+    sums = [_summed_up(x, view) for x in parts]
+    tables = [table.reindex(common) for table, _ in sums]
     arrays = {
         column: xr.DataArray(
             np.stack([_column(table, column) for table in tables], axis=1),
@@ -156,7 +147,7 @@ def side_by_side(
         for column, units in UNITS.items()
         if any(column in table for table in tables)
     }
-    counts = pd.DataFrame([of_profile(x, view) for x in parts])
+    counts = pd.DataFrame([whole for _, whole in sums])
     arrays |= {
         str(name): xr.DataArray(counts[name].to_numpy(float), dims=dim, attrs={"units": "channels"})
         for name in counts

@@ -173,5 +173,10 @@ def channel_words(found: Outliers, most: int = 8) -> str:
     return f"{total} outlier channel{'s' * (total != 1)}: {'; '.join(parts)}"
 
 
+def outlier_words(found: Outliers) -> list[str]:
+    """Say in two sentences which outliers there are, of either kind."""
+    return [massive_words(found), channel_words(found)]
+
+
 def _label(site: object) -> str:
     return Site(str(site)).label

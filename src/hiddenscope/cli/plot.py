@@ -138,10 +138,6 @@ def command(
     if kind != ALL:
         typer.echo(str(figures.save(figures.draw(kind, made.stream, **given), target)))
         return
-    taken = {name for each in figures.KINDS for name in figures.options(each)}
-    if unknown := [key for key in given if key not in taken]:
-        msg = f"no figure takes {unknown[0]!r}"
-        raise FigureError(msg)
     with Meter(lines=False) as meter:
         drawn, refused = draw_all(made.stream, output or Path("figures"), given, meter.show)
     for reason in refused:

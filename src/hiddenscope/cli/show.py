@@ -70,21 +70,10 @@ def command(
 
     from hiddenscope import analysis
     from hiddenscope.cli import tables
-    from hiddenscope.errors import InputError
     from hiddenscope.profiles import Profile
 
     sites = sites or site
-    if table is not None and table not in {*analysis.TABLES, ALL}:
-        msg = f"there is no table {table!r}: choose one of {', '.join(analysis.TABLES)} or {ALL}"
-        raise InputError(msg)
-    if table == ALL and sort is not None:
-        msg = "--sort goes with one table, not with all of them"
-        raise InputError(msg)
-    if table == ALL and output is None:
-        msg = "all tables go into a folder: add -o FOLDER"
-        raise InputError(msg)
-    if output is not None and table not in {None, ALL}:
-        tables.check_path(output)
+    _check(table, output, format, top=top, sort=sort)
     made = Profile.open(runs.find(profile))
     if stream is not None:
         made = made.on(stream)
@@ -105,41 +94,58 @@ def command(
             typer.echo(str(tables.write(whole, output / f"{name}{suffix}")))
         return
     if table is None and output is None:
-        tables.refuse_options("the whole profile", {"top": top, "sort": sort})
-        _show_whole(made, view, sites, format, thresholds, alone=stream is not None)
+        if format is Format.TABLE:
+            print_profile(made, view, console, sites, thresholds, alone=stream is not None)
+        else:
+            _write_whole(made, view, sites, format)
         return
     chosen = analysis.table(
         made.stream, table or "sites", view, sites, sort=sort, top=top, thresholds=thresholds
     )
     if output is not None:
-        typer.echo(str(tables.write(chosen, tables.check_path(output))))
+        typer.echo(str(tables.write(chosen, output)))
     elif format is Format.TABLE:
         tables.show(chosen, console)
-    elif format is Format.PARQUET:
-        msg = "Parquet is not printed: add -o table.parquet"
-        raise InputError(msg)
     else:
         text = tables.as_csv(chosen) if format is Format.CSV else tables.as_json(chosen) + "\n"
         typer.echo(text, nl=False)
 
 
-def _show_whole(
-    made: Profile,
-    view: str,
-    sites: str | None,
+def _check(
+    table: str | None,
+    output: Path | None,
     format: Format,
-    thresholds: dict[str, float],
     *,
-    alone: bool,
+    top: int | None,
+    sort: str | None,
 ) -> None:
-    from rich.console import Console
+    """Refuse what cannot be shown, before a profile is read."""
+    from hiddenscope import analysis
+    from hiddenscope.cli import tables
+    from hiddenscope.errors import InputError
 
+    msg = ""
+    if table is not None and table not in {*analysis.TABLES, ALL}:
+        msg = f"there is no table {table!r}: choose one of {', '.join(analysis.TABLES)} or {ALL}"
+    elif table == ALL and sort is not None:
+        msg = "--sort goes with one table, not with all of them"
+    elif table == ALL and output is None:
+        msg = "all tables go into a folder: add -o FOLDER"
+    elif format is Format.PARQUET and output is None:
+        msg = "Parquet is not printed: add -o table.parquet"
+    elif table is None and output is None and (top is not None or sort is not None):
+        option = "sort" if top is None else "top"
+        msg = f"--{option} goes with --table, not with the whole profile"
+    if msg:
+        raise InputError(msg)
+    if output is not None and table != ALL:
+        tables.check_path(output)
+
+
+def _write_whole(made: Profile, view: str, sites: str | None, format: Format) -> None:
     from hiddenscope import analysis
     from hiddenscope.cli import tables
 
-    if format is Format.TABLE:
-        print_profile(made, view, Console(highlight=False), sites, thresholds, alone=alone)
-        return
     table = made.moments(view)
     if sites is not None:
         table = table.loc[analysis.choose_sites(made.stream, sites)]
@@ -174,7 +180,7 @@ def print_profile(
             continue
         found = held.outliers(view, **(thresholds or {}))
         console.print(_table(held, view, sites))
-        for words in (analysis.massive_words(found), analysis.channel_words(found)):
+        for words in analysis.outlier_words(found):
             console.print(words, markup=False)
         hidden = len(held.sites) - len(analysis.trunk_sites(held.stream))
         if hidden and sites is None:

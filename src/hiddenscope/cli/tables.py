@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from hiddenscope.atomic import replacing
-from hiddenscope.errors import InputError, OutputError
+from hiddenscope.errors import OutputError
 from hiddenscope.words import number, shorten, visible
 
 if TYPE_CHECKING:
@@ -136,17 +136,3 @@ def cell(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return "–" if value is None else visible(str(value))
-
-
-def refuse_options(name: str, given: dict[str, Any]) -> None:
-    """Refuse options that a table does not take.
-
-    Raises
-    ------
-    InputError
-        Names the option.
-    """
-    for option, value in given.items():
-        if value is not None:
-            msg = f"--{option} goes with --table, not with {name}"
-            raise InputError(msg)

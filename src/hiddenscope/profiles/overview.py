@@ -94,12 +94,6 @@ def title(profile: Profile) -> str:
     return f"{name} on {corpus}" + (f", {stream} stream" if stream != analysis.MAIN else "")
 
 
-def outlier_words(profile: Profile, view: str) -> list[str]:
-    """Name massive activations and outlier channels."""
-    found = profile.outliers(view)
-    return [analysis.massive_words(found), analysis.channel_words(found)]
-
-
 def text(profile: Profile, view: str = "rest") -> str:
     """Show a profile as text."""
     held = rows(profile, view)
@@ -110,7 +104,7 @@ def text(profile: Profile, view: str = "rest") -> str:
     for site, *cells, drawn in table:
         right = [cell.rjust(w) for cell, w in zip(cells, wide[1:], strict=True)]
         lines.append("  ".join([site.ljust(wide[0]), *right, drawn]).rstrip())
-    lines += ["", *outlier_words(profile, view), ""]
+    lines += ["", *analysis.outlier_words(profile.outliers(view)), ""]
     lines += [f"{mark(c)} {c['name']}: {c['detail']}" for c in profile.checks]
     return "\n".join(visible(line) for line in lines)
 
@@ -127,7 +121,9 @@ def html(profile: Profile, view: str = "rest") -> str:
         f"<div>{escape(mark(c))} <b>{safe(c['name'])}</b>: {safe(c['detail'])}</div>"
         for c in profile.checks
     )
-    outliers = "".join(f"<div>{safe(words)}</div>" for words in outlier_words(profile, view))
+    outliers = "".join(
+        f"<div>{safe(words)}</div>" for words in analysis.outlier_words(profile.outliers(view))
+    )
     return (
         f"<div><b>{safe(title(profile))}</b><br>{safe(profile.caption(view))}"
         f'<table style="{_STYLE}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.colors import SymLogNorm
-from matplotlib.ticker import FuncFormatter
 
 from hiddenscope.figures.matplotlib.axis import asinh_ticks
 from hiddenscope.figures.matplotlib.matrix import gap, matrix
 from hiddenscope.figures.matplotlib.page import Page
 from hiddenscope.figures.matplotlib.style import CELL, MM, SINGLE, text_width
 from hiddenscope.figures.places import places
-from hiddenscope.words import tick
 
 if TYPE_CHECKING:
     from hiddenscope.figures.covariance import Covariance
@@ -40,11 +38,8 @@ def draw(shown: Covariance, look: Look) -> Page:
         written=_short if written else None,
     )
     if not written:
-        bar = page.figure.colorbar(mesh, ax=axes, aspect=30, pad=0.02)
-        bar.set_ticks(asinh_ticks(-shown.reach, shown.reach, shown.linear))
-        bar.ax.yaxis.set_major_formatter(FuncFormatter(tick))
-        bar.ax.minorticks_off()
-        bar.outline.set_visible(False)
+        ticks = asinh_ticks(-shown.reach, shown.reach, shown.linear)
+        page.colorbar(mesh, axes, ticks=ticks, aspect=30, pad=0.02)
     return page
 
 

@@ -9,12 +9,11 @@ from matplotlib.colors import LogNorm
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from hiddenscope.figures.matplotlib.artists import site_map
 from hiddenscope.figures.matplotlib.axis import label_sites
 from hiddenscope.figures.matplotlib.page import Page
 from hiddenscope.figures.matplotlib.style import CELL, DOUBLE, MM, TICK, text_width
-from hiddenscope.figures.matplotlib.theme import MATRIX
 from hiddenscope.figures.places import SET_OFF, places, spread
-from hiddenscope.sites import Site
 from hiddenscope.words import tick
 
 if TYPE_CHECKING:
@@ -93,45 +92,28 @@ def _depth(page: Page, axes: Axes, shown: LargestMagnitudes) -> None:
 def _map(page: Page, axes: Axes, shown: LargestMagnitudes) -> None:
     table = shown.relative
     group = int(table.attrs["group"])
-    # Room for the labels of the sites that are set off, however many blocks there are.
-    where = places(shown.sites, 0.25 + 0.05 * len(shown.sites))
     values = table.to_numpy(np.float64)
     values = np.where(values > 0, values, np.nan)
     first = table.columns.to_numpy(np.float64)
     x = np.append(first, shown.channels) - 0.5
     # Each site against its own median: the loudest site must not wash out the others.
     top = float(np.clip(np.nanmax(values), 3.0, FAR))
-    norm = LogNorm(1.0, top)
     beyond = bool(np.nanmax(values) > FAR)
-    for run in where.runs:
-        y = np.append(where.at[run] - 0.5, where.at[run][-1] + 0.5)
-        mesh = axes.pcolormesh(
-            x, y, values[run], norm=norm, cmap=page.cmap(MATRIX), rasterized=True
-        )
-    axes.set_ylim(where.at[-1] + 0.55, where.at[0] - 0.55)
-    axes.spines[:].set_visible(False)
+    norm = LogNorm(1.0, top)
+    mesh = site_map(page, axes, shown.sites, values, x=x, norm=norm, high=40)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(tick))
     axes.set_xlabel("channel" if group == 1 else f"channel (largest of every {group})")
-    axes.tick_params(axis="y", length=0)
-    names = [Site.parse(site).label for site in shown.sites]
-    label_sites(
-        axes.yaxis,
-        where,
-        40 * page.down * MM * 72 / where.span,
-        size=TICK,
-        across=False,
-        labels=names,
-    )
     _number_channels(page, axes, shown)
-    bar = page.figure.colorbar(
-        mesh, ax=axes, aspect=28, pad=0.02, extend="max" if beyond else "neither"
+    page.colorbar(
+        mesh,
+        axes,
+        "largest ÷ median channel's (log)",
+        ticks=[t for t in (1, 2, 5, 10, 20) if t <= top],
+        aspect=28,
+        pad=0.02,
+        extend="max" if beyond else "neither",
     )
-    bar.outline.set_visible(False)
-    bar.ax.minorticks_off()
-    bar.set_ticks([t for t in (1, 2, 5, 10, 20) if t <= top])
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(tick))
-    bar.set_label("largest ÷ median channel's (log)")
     axes.set_title("by site and channel, relative to the site", pad=12)
 
 

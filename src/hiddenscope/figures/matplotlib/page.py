@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter
 
 from hiddenscope.errors import FigureError
 from hiddenscope.figures.look import AUTO, Look
@@ -24,6 +25,7 @@ from hiddenscope.figures.matplotlib.style import (
     wrap,
 )
 from hiddenscope.figures.matplotlib.theme import Theme
+from hiddenscope.words import tick
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -206,6 +208,28 @@ class Page(Theme):
             if shared is not None:
                 made[-1].tick_params(which="both", labelleft=False)
         return made
+
+    def colorbar(
+        self, mappable: Any, axes: Any, label: str = "", ticks: Any = None, **place: Any
+    ) -> None:
+        """Put a bar of colours beside axes, its numbers as at every axis.
+
+        Parameters
+        ----------
+        mappable : ScalarMappable
+        axes : Axes or list of Axes
+        label : str
+        ticks : sequence of float, optional
+        **place
+            As `Figure.colorbar` takes it.
+        """
+        bar = self.figure.colorbar(mappable, ax=axes, **place)
+        bar.outline.set_visible(False)
+        bar.ax.minorticks_off()
+        if ticks is not None:
+            bar.set_ticks(ticks)
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(tick))
+        bar.set_label(label)
 
 
 def _text(figure: FigureBase, text: str, *, x: float, y: float, **style: Any) -> Any:

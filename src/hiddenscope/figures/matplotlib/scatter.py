@@ -62,13 +62,9 @@ def draw(shown: Scatter, look: Look) -> Page:
             _write_tokens(top, shown)
             top.tick_params(labelbottom=i == n - 1)
     if not points:
-        bar = page.figure.colorbar(
-            ScalarMappable(SHARES, page.density), ax=axes, aspect=40 * rows, pad=0.01
-        )
-        bar.outline.set_visible(False)
-        bar.ax.minorticks_off()
-        bar.ax.yaxis.set_major_formatter(FuncFormatter(tick))
-        bar.set_label("share of the values in a column (log)")
+        shares = ScalarMappable(SHARES, page.density)
+        label = "share of the values in a column (log)"
+        page.colorbar(shares, axes, label, aspect=40 * rows, pad=0.01)
     return page
 
 

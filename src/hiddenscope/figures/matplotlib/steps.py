@@ -8,13 +8,11 @@ import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from hiddenscope.figures.matplotlib.axis import label_sites
+from hiddenscope.figures.matplotlib.artists import site_map
 from hiddenscope.figures.matplotlib.key import key
 from hiddenscope.figures.matplotlib.page import Page
-from hiddenscope.figures.matplotlib.style import DOUBLE, MM, TICK
-from hiddenscope.figures.matplotlib.theme import MATRIX
-from hiddenscope.figures.places import SET_OFF, places
-from hiddenscope.sites import Site
+from hiddenscope.figures.matplotlib.style import DOUBLE
+from hiddenscope.figures.places import SET_OFF
 from hiddenscope.words import tick
 
 if TYPE_CHECKING:
@@ -61,29 +59,15 @@ def draw(shown: Steps, look: Look) -> Page:
 
 
 def _map(page: Page, axes: Axes, shown: Steps) -> None:
-    where = places(shown.sites, 0.25 + 0.05 * len(shown.sites))
     known = shown.values[np.isfinite(shown.values)]
     scale = LogNorm if shown.log else Normalize
     norm = scale(float(known.min()), float(known.max()))
     x = np.arange(len(shown.labels) + 1) - 0.5
-    for run in where.runs:
-        y = np.append(where.at[run] - 0.5, where.at[run][-1] + 0.5)
-        values = np.ma.masked_invalid(shown.values[run])
-        mesh = axes.pcolormesh(x, y, values, norm=norm, cmap=page.cmap(MATRIX), rasterized=True)
-    axes.set_ylim(where.at[-1] + 0.55, where.at[0] - 0.55)
-    axes.spines[:].set_visible(False)
+    mesh = site_map(page, axes, shown.sites, shown.values, x=x, norm=norm, high=44)
     named = _few(len(shown.labels))
     axes.set_xticks(named, [shown.labels[i] for i in named])
     axes.set_xlabel("step")
-    axes.tick_params(axis="y", length=0)
-    names = [Site.parse(site).label for site in shown.sites]
-    per_unit = 44 * page.down * MM * 72 / where.span
-    label_sites(axes.yaxis, where, per_unit, size=TICK, across=False, labels=names)
-    bar = page.figure.colorbar(mesh, ax=axes, aspect=28, pad=0.02)
-    bar.outline.set_visible(False)
-    bar.ax.minorticks_off()
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(tick))
-    bar.set_label(shown.name + (" (log)" if shown.log else ""))
+    page.colorbar(mesh, axes, shown.name + (" (log)" if shown.log else ""), aspect=28, pad=0.02)
 
 
 def _few(steps: int) -> NDArray[np.int64]:
