@@ -177,6 +177,51 @@ def test_moments_are_those_of_all_finite_tokens(full: Known, view: str) -> None:
     assert (found["hf_index"] == [0, 1, -1, 2, -1, 3]).all()
 
 
+def bounds(size: np.ndarray, every: np.ndarray, q: float) -> np.ndarray:
+    """Round NumPy's quantiles of magnitudes up to a power of two, but not above the largest."""
+    if not len(size):
+        return np.full(CHANNELS, np.nan)
+    exact = np.quantile(size, q, axis=0, method="inverted_cdf")
+    end = np.maximum(2.0 ** (np.floor(np.log2(np.maximum(exact, 1e-30))) + 1), 2.0**-14)
+    return np.fmin(end, np.abs(np.where(np.isfinite(every), every, 0)).max(0))
+
+
+@each_view
+def test_quantiles_of_magnitudes_are_bounded_within_a_factor_of_two(full: Known, view: str) -> None:
+    size = np.abs(full.finite("block.2.resid_post", view))
+    levels = (0.0, 0.25, 0.9, 1.0)
+    table = full.profile.channels("block.2.resid_post", view, quantiles=levels)
+    for q in levels:
+        found = table[f"magnitude_q{q:g}"].to_numpy()
+        if not len(size):
+            assert np.isnan(found).all()
+            continue
+        exact = np.quantile(size, q, axis=0, method="inverted_cdf")
+        assert (exact <= found).all()
+        assert (found <= np.maximum(2 * exact, 2.0**-14)).all()
+    assert "magnitude_q0.5" not in table
+
+
+def test_a_large_profile_bounds_magnitudes_of_rest_and_all_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x = np.random.default_rng(1).normal(size=(3, 20, 6))
+    small = hs.from_states({"embed": x})
+    monkeypatch.setattr("hiddenscope.stats.octaves.MOST_BYTES", 0)
+    large = hs.from_states({"embed": x})
+    assert large.stream["octaves"]["stratum_group"].values.tolist() == ["rest", "others"]
+    for view in ("rest", "all", "first+special"):
+        pd.testing.assert_frame_equal(
+            large.channels("embed", view), small.channels("embed", view), check_exact=True
+        )
+    assert "magnitude_q0.5" in small.channels("embed", "first")
+    assert "magnitude_q0.5" not in large.channels("embed", "first")
+    with pytest.raises(ProfileError, match="'rest' and 'all' only, not for 'first'"):
+        large.channels("embed", "first", quantiles=[0.5])
+    with pytest.raises(InputError, match="probabilities between 0 and 1"):
+        large.channels("embed", quantiles=[2])
+
+
 @each_view
 @pytest.mark.parametrize("site", ["block.0.resid_post", "block.1.resid_post", "block.1.attn_out"])
 def test_moments_of_channels_are_those_of_their_finite_tokens(
@@ -193,6 +238,7 @@ def test_moments_of_channels_are_those_of_their_finite_tokens(
         index=pd.RangeIndex(CHANNELS, name="channel"),
     ).assign(
         absmax=lambda table: np.fmax(-table["min"], table["max"]),
+        **{f"magnitude_q{q:g}": bounds(size, every, q) for q in (0.5, 0.99, 0.999)},
         over=(size >= THRESHOLDS["outlier"]).sum(0),
         over_rms=(size >= THRESHOLDS["outlier_rms"] * rms).sum(0),
         nonfinite=(~np.isfinite(every)).sum(0),

@@ -105,6 +105,22 @@ def test_every_float32_lies_between_the_edges_of_the_cell_that_counts_it(pattern
     assert grid.EDGES[at] <= value[0] < grid.EDGES[at + 1]
 
 
+def test_the_lower_edge_of_a_cell_is_below_all_its_values_or_the_smallest_of_them() -> None:
+    codes = np.arange(grid.CELLS, dtype=np.uint32)
+    ends = np.stack([codes << 16, (codes << 16) | 0xFFFF]).view(np.float32)
+    finite = np.isfinite(ends).all(0)
+    ends = np.where(finite, ends, 0).astype(np.float64)
+    positive, negative = finite & (codes < 0x8000), finite & (codes >= 0x8000)
+    np.testing.assert_array_equal(grid.LOWER[positive], ends[0, positive])
+    # The next float32 below the value of largest magnitude, which belongs to the next cell.
+    with np.errstate(over="ignore"):
+        below = np.nextafter(ends[1].astype(np.float32), np.float32(-np.inf)).astype(np.float64)
+    below[np.isinf(below)] = -(2.0**128)
+    np.testing.assert_array_equal(grid.LOWER[negative], below[negative])
+    assert grid.LOWER[[0x7F80, 0xFF80]].tolist() == [np.inf, -np.inf]
+    assert np.isnan(grid.LOWER[~finite & (codes & 0x7FFF > 0x7F80)]).all()
+
+
 def test_both_zeros_are_counted_between_the_same_edges() -> None:
     merged = grid.merged(np.stack([count(np.float32([0.0])), count(np.float32([-0.0]))]))
     assert merged.shape == (2, len(grid.EDGES) - 1)

@@ -105,6 +105,10 @@ def compare(scan: kernels.Scan, states: torch.Tensor) -> None:
     scales = moment_scales(np.array(len(kept)), mean, power["m2"], power["m4"])
     for key, expected in ({"mean": mean} | power).items():
         close(getattr(scan, key), expected, scales[key], key)
+    norms = np.sqrt((kept**2).sum(1, keepdims=True))
+    units = np.divide(kept, norms, out=np.zeros_like(kept), where=norms > 0)
+    expected = units.sum(0) / max(len(kept), 1)
+    close(scan.unit_mean, expected, np.abs(units).sum(0) / max(len(kept), 1), "unit_mean")
     close(scan.row_sum[finite], kept.sum(1), np.abs(kept).sum(1), "row_sum")
     close(scan.row_sumsq[finite], (kept**2).sum(1), (kept**2).sum(1), "row_sumsq")
     np.testing.assert_array_equal(scan.row_absmax[finite], np.abs(kept).max(1, initial=0))
@@ -142,7 +146,8 @@ def test_every_stratum_is_scanned_as_if_it_were_alone(dtype: torch.dtype, bad: f
 
 def test_a_stratum_without_tokens_has_no_values() -> None:
     made = kernels.scan(torch.ones(3, 2), [0, 3, 3], THRESHOLD, FACTOR)
-    for name in ("cells", "mean", "m2", "m3", "m4", "over", "over_rms", "nonfinite"):
+    names = ("cells", "mean", "m2", "m3", "m4", "unit_mean", "over", "over_rms", "nonfinite")
+    for name in names:
         assert not getattr(made, name)[1].any(), name
     assert made.minimum[1].tolist() == [np.inf, np.inf]
     assert made.maximum[1].tolist() == [-np.inf, -np.inf]
@@ -167,6 +172,35 @@ def test_the_largest_are_those_that_reach_the_floor_and_the_last_of_their_channe
     found = list(zip(token.tolist(), column.tolist(), magnitude.tolist(), strict=True))
     assert found == sorted(expected)
     assert {i for _, i, _ in found} == {0, 1}
+
+
+def octaves_of(values: np.ndarray) -> np.ndarray:
+    """Count magnitudes ``[token, channel]`` by octave, ``[channel, octave]``."""
+    ends = [*grid.OCTAVE_STARTS, np.inf]
+    rows = [np.histogram(np.abs(x.astype(np.float64)), ends)[0] for x in values.T]
+    return np.reshape(rows, (values.shape[1], grid.OCTAVES))
+
+
+@inputs
+@dtypes
+@tokens
+def test_octaves_are_counted_as_numpy_counts_them(
+    kind: str, dtype: torch.dtype, n_tokens: int
+) -> None:
+    states = make(kind, dtype, n_tokens)
+    counts = kernels.count_octaves(states)
+    assert counts.dtype == torch.int64
+    np.testing.assert_array_equal(counts, octaves_of(states.float().numpy()))
+
+
+def test_an_octave_holds_its_start_and_not_its_end() -> None:
+    assert grid.OCTAVE_STARTS.tolist() == [0.0, *(2.0**k for k in range(-14, 17))]
+    for k in range(-14, 17):
+        below = np.nextafter(np.float32(2.0**k), np.float32(0))
+        counts = kernels.count_octaves(torch.tensor([[2.0**k, -float(below)]]))
+        assert counts[:, k + 14 : k + 16].tolist() == [[0, 1], [1, 0]]
+    ends = torch.tensor([[0.0, -0.0, 1e-45, 3.4e38]])
+    assert kernels.count_octaves(ends)[:, [0, -1]].tolist() == [[1, 0], [1, 0], [1, 0], [0, 1]]
 
 
 @st.composite

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
@@ -17,7 +18,7 @@ import hiddenscope as hs
 from hiddenscope import analysis
 from hiddenscope.analysis import massive
 from hiddenscope.analysis.outlier_channels import RULES
-from hiddenscope.errors import InputError, ProfileError
+from hiddenscope.errors import HiddenscopeWarning, InputError, ProfileError
 from hiddenscope.profiles import Profile
 from hiddenscope.stats import find_massive
 from hiddenscope.words import ranges
@@ -406,6 +407,27 @@ def test_thresholds_are_parameters_of_the_run() -> None:
     for wrong in (0, -1, np.inf, np.nan):
         with pytest.raises(InputError, match="outlier_rms"):
             hs.from_states({"embed": x}, outlier_rms=wrong)
+
+
+def test_any_power_of_two_can_be_asked_for_afterwards() -> None:
+    states = planted()
+    states["block.0.mlp_norm"][5, 3] = np.nan
+    given = {s: x[None] for s, x in states.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HiddenscopeWarning)
+        p = hs.from_states(given, outlier=5.0)
+        for limit in (2.0**-14, 0.125, 4.0, 8.0, 2.0**16):
+            asked = p.outliers("all", outlier=limit)
+            direct = hs.from_states(given, outlier=limit).outliers("all")
+            pd.testing.assert_frame_equal(asked.channels, direct.channels)
+            assert asked.thresholds == direct.thresholds
+    counts = [len(p.outliers("all", outlier=x).channels) for x in (0.125, 5.0, 8.0)]
+    assert counts == sorted(counts, reverse=True)
+    assert len(set(counts)) == 3
+    for limit in (6.0, 2.0**-15, 2.0**17):
+        words = f"outlier={limit:g} were not counted: .* for 5 and for powers of two .*--outlier"
+        with pytest.raises(InputError, match=words.replace("+", r"\+")):
+            p.outliers(outlier=limit)
 
 
 def test_of_one_token_a_channel_is_an_outlier_in_all() -> None:

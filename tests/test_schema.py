@@ -47,7 +47,10 @@ refused. Strings are UTF-8 without NUL.
 
 Sums such as `m2` are centred and not divided. A cell of the grid is the top 16 bits of a float32:
 sign, exponent and 7 bits of the mantissa; `magnitude` counts the first half of the cells, those
-that are not negative. The attribute `compact` of `cross` says which form the co-moments have.
+that are not negative. The coordinate `value` is the lower edge of each cell, which a negative cell
+comes close to and does not hold. `octaves` counts magnitudes by powers of two; where that would
+take over 128 MiB in 32 bits, the strata of `rest` are counted together, and the `others` together.
+The attribute `compact` of `cross` says which form the co-moments have.
 """
 
 
@@ -114,6 +117,13 @@ def test_a_file_says_what_it_is_to_any_reader(tmp_path: Path) -> None:
         assert tree["residual/moments"]["mean"].dims == ("site", "stratum", "channel")
     with xr.open_dataset(path, engine="h5netcdf") as plain:
         assert plain.attrs["how_to_open"] == about["how_to_open"]
+    with xr.open_dataset(path, group="residual/grid", engine="h5netcdf") as cells:
+        counts = cells["count"].sum(("site", "stratum")).load()
+    # The counts of the values from 1 to 2, told by the file alone.
+    values = states.astype(np.float32)
+    between = counts[(counts["value"] >= 1) & (counts["value"] < 2)].sum()
+    assert between == ((values >= 1) & (values < 2)).sum() > 0
+    assert counts[counts["value"] < 0].sum() == (values < 0).sum()
 
 
 def test_every_word_of_the_table_is_there() -> None:

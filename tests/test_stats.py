@@ -41,12 +41,14 @@ from hiddenscope.stats import (
     StreamState,
     find_massive,
     gather,
+    octaves,
 )
 from hiddenscope.stats.cross import Cross
 from hiddenscope.stats.extremes import Extremes
 from hiddenscope.stats.grid import Grid
 from hiddenscope.stats.moments import Moments
 from hiddenscope.stats.norms import Norms
+from hiddenscope.stats.octaves import Octaves
 from hiddenscope.stats.positions import Positions
 from hiddenscope.stats.sample import Sample
 from hiddenscope.strata import PLAIN, Strata
@@ -287,6 +289,8 @@ def test_moments_are_numpys_over_tokens_finite_at_the_site(
         scales = moment_scales(np.array(len(x)), mean, power["m2"], power["m4"])
         for key, expected in ({"mean": mean} | power).items():
             close(found[key], expected, scales[key], key)
+        norms = np.sqrt((x**2).sum(1, keepdims=True))
+        close(found["unit_mean"], (x / norms).mean(0), np.ones(CHANNELS), "unit_mean")
         known = np.isfinite(values)
         np.testing.assert_array_equal(found["min"], values.min(0, initial=np.inf, where=known))
         np.testing.assert_array_equal(found["max"], values.max(0, initial=-np.inf, where=known))
@@ -311,6 +315,65 @@ def test_moments_of_no_tokens_are_empty() -> None:
     assert not state.arrays["count"].any()
     assert (state.arrays["min"] == np.inf).all()
     assert (state.arrays["max"] == -np.inf).all()
+
+
+def numpy_octaves(plain: Plain, site: str, strata: Sequence[int]) -> np.ndarray:
+    """Count magnitudes ``[channel, octave]`` of the tokens that are finite at a site."""
+    keep = np.isin(plain.stratum, strata) & plain.finite(site)
+    x = np.abs(plain.values(site)[keep].astype(np.float64))
+    return np.stack([np.histogram(column, [*grid.OCTAVE_STARTS, np.inf])[0] for column in x.T])
+
+
+def test_octaves_are_numpys_over_tokens_finite_at_the_site(
+    windows: list[Window], plain: Plain
+) -> None:
+    part = measure(Octaves, windows)
+    assert part.arrays["count"].dtype == np.int32
+    data = labelled(part)
+    assert data["count"].dims == ("site", "stratum_group", "channel", "octave")
+    assert data["count"].dtype == np.int64
+    assert data["stratum_group"].values.tolist() == list(PLAIN)
+    for site, k in np.ndindex(len(SITES), len(PLAIN)):
+        expected = numpy_octaves(plain, SITES[site], [k])
+        np.testing.assert_array_equal(data["count"][site, k], expected)
+
+
+def test_counts_of_more_than_128_mib_keep_only_rest_and_the_others_apart(
+    windows: list[Window], plain: Plain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = len(SITES) * len(PLAIN) * CHANNELS * 32 * 4
+    assert octaves.MOST_BYTES == 128 << 20
+    monkeypatch.setattr(octaves, "MOST_BYTES", whole)
+    assert Octaves(make_layout(CHANNELS)).arrays["count"].shape[1] == len(PLAIN)
+    monkeypatch.setattr(octaves, "MOST_BYTES", whole - 1)
+    data = labelled(measure(Octaves, windows))
+    assert data["stratum_group"].values.tolist() == ["rest", "others"]
+    for i, site in enumerate(SITES):
+        for group, strata in enumerate(([2, 3], [0, 1])):
+            expected = numpy_octaves(plain, site, strata)
+            np.testing.assert_array_equal(data["count"][i, group], expected)
+
+
+def test_octaves_are_widened_before_a_count_overflows(windows: list[Window]) -> None:
+    part = measure(Octaves, windows)
+    layout, most = part.layout, np.iinfo(np.int32).max
+    tokens = sum(LENGTHS[:2])
+    full = part.state()
+    full["count"][0, 0, 0, 5] = most - tokens
+    room = Octaves.from_state(layout, full)
+    room.update(make_batch(layout, windows[:2]))
+    assert room.arrays["count"].dtype == np.int32
+    full["count"][0, 0, 0, 5] += 1
+    wide = Octaves.from_state(layout, full)
+    wide.update(make_batch(layout, windows[:2]))
+    assert wide.arrays["count"].dtype == np.int64
+    # The same in a merge, whichever side is wide.
+    for a, b in ((wide, part), (part, wide), (wide, wide)):
+        merged = a.merge(b).arrays["count"]
+        np.testing.assert_array_equal(
+            merged, a.arrays["count"].astype(np.int64) + b.arrays["count"]
+        )
+    assert part.merge(part).arrays["count"].dtype == np.int32
 
 
 def numpy_comoments(plain: Plain, k: int) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:

@@ -47,6 +47,26 @@ EDGES: Floats = _edges()
 ``[EDGES[i], EDGES[i + 1])`` for exactly one i."""
 
 
+def _lower_edges() -> Floats:
+    start = np.append(0.0, EDGES[_INFINITY:-1])
+    ends = np.full(_SIGN - _INFINITY, np.nan)
+    ends[0] = np.inf
+    # Towards minus infinity a cell reaches to where the next one starts; the last to 2¹²⁸.
+    stop = EDGES[_INFINITY:]
+    return np.concatenate([start, ends, -stop, -ends])
+
+
+LOWER: Floats = _lower_edges()
+"""The lower edge of each cell, by its code: its smallest value where that is not negative, the
+value that it comes close to where it is; ±∞ and NaN for the cells of these."""
+
+OCTAVES = 32
+LOWEST_OCTAVE = -14
+"""The binary exponent of the first octave of magnitude that is told from zero."""
+OCTAVE_STARTS: Floats = np.append(0.0, 2.0 ** (LOWEST_OCTAVE + np.arange(OCTAVES - 1)))
+"""The smallest magnitude of each octave: below 2⁻¹⁴, from 2⁻¹⁴, from 2⁻¹³, … from 2¹⁶."""
+
+
 def cells_of(values: ArrayLike) -> NDArray[np.uint16]:
     """Return the code of each value's cell.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-VERSION = 3
+VERSION = 4
 REQUIRED = ("grid", "moments")
 """Groups without which nothing can be answered; any other may be absent."""
 FULL, COMPACT = "full", "compact"
@@ -75,6 +75,11 @@ def _products(dims: tuple[str, ...], form: str, what: str = "") -> Variable:
     return Variable(dims, _PRODUCTS + what, "activation^2", "float64", form=form)
 
 
+def _lower_edge(dim: str) -> Variable:
+    what = "lower edge of the cell"
+    return Variable((dim,), what, "activation", "float64", coordinate=True, since=4)
+
+
 def _tokens(dims: tuple[str, ...], dtype: str = "int64") -> dict[str, Variable]:
     """Say of a token where it stands and what it is."""
     return {
@@ -97,6 +102,7 @@ SHARED = {
 GROUPS: dict[str, dict[str, Variable]] = {
     "grid": {
         "count": Variable(("site", "stratum", "cell"), "values in a cell of the grid", "values"),
+        "value": _lower_edge("cell"),
     },
     "moments": {
         "count": Variable(("site", "stratum"), "tokens finite at the site", "tokens"),
@@ -104,6 +110,9 @@ GROUPS: dict[str, dict[str, Variable]] = {
         "m2": _moment("sum of squared deviations from the mean", "^2"),
         "m3": _moment("sum of cubed deviations from the mean", "^3"),
         "m4": _moment("sum of fourth powers of deviations from the mean", "^4"),
+        "unit_mean": Variable(
+            _STATE, "mean of the hidden states divided by their L2 norms", "1", "float64", since=4
+        ),
         "min": _moment("smallest finite value"),
         "max": _moment("largest finite value"),
         "over": Variable(
@@ -123,6 +132,30 @@ GROUPS: dict[str, dict[str, Variable]] = {
         "nonfinite": Variable(_STATE, "values that are NaN or infinite", "values"),
         "nonfinite_document": Variable(
             ("site", "stratum"), "first document with such a value, -1 without", "1", since=2
+        ),
+    },
+    "octaves": {
+        "count": Variable(
+            ("site", "stratum_group", "channel", "octave"),
+            "tokens finite at the site, by magnitude",
+            "tokens",
+            since=4,
+        ),
+        "stratum_group": Variable(
+            ("stratum_group",),
+            "stratum; in large profiles rest, and all others together",
+            TEXT,
+            TEXT,
+            coordinate=True,
+            since=4,
+        ),
+        "octave_start": Variable(
+            ("octave",),
+            "smallest magnitude of the octave; the next is twice as large",
+            "activation",
+            "float64",
+            coordinate=True,
+            since=4,
         ),
     },
     "cross": {
@@ -146,6 +179,7 @@ GROUPS: dict[str, dict[str, Variable]] = {
             "tokens by largest magnitude of a hidden state",
             "tokens",
         ),
+        "value": _lower_edge("magnitude"),
     },
     "positions": {
         "count": Variable(("stratum", "position"), "tokens finite at every site", "tokens"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from hiddenscope.analysis.octaves import tokens_over
 from hiddenscope.analysis.shares import loudest
 from hiddenscope.analysis.views import group, site_names, strata_index
 from hiddenscope.sites import Site
@@ -89,11 +90,13 @@ def _channels_over_limit(
     blocks = np.array([-1 if (b := Site(site_names(stream)[i]).block) is None else b for i in at])
     k = strata_index(stream, view)
     data = group(stream, "moments")
-    held = {
-        key: np.asarray(data[key].values)[np.ix_(at, k)] for key in (rule, "count", "min", "max")
-    }
+    held = {key: np.asarray(data[key].values)[np.ix_(at, k)] for key in ("count", "min", "max")}
     low, high = held["min"].min((0, 1), initial=np.inf), held["max"].max((0, 1), initial=-np.inf)
-    over, count = held[rule].sum(1), held["count"].sum(1)
+    if rule == "over":
+        over = tokens_over(stream, view, thresholds["outlier"])[at]
+    else:
+        over = np.asarray(data[rule].values)[np.ix_(at, k)].sum(1)
+    count = held["count"].sum(1)
     token_share = over / np.maximum(count, 1)[:, None]
     meets = (token_share >= thresholds["outlier_token_share"]) & (over > 0)
     site_share = meets.mean(0)

@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from hiddenscope import arguments
 from hiddenscope.analysis.massive import massive_activations, massive_channels
+from hiddenscope.analysis.octaves import tokens_over
 from hiddenscope.analysis.outlier_channels import outlier_channels
 from hiddenscope.analysis.views import manifest
 from hiddenscope.errors import InputError, ProfileError
@@ -151,8 +150,8 @@ def outliers(
         their site. By default those of the run. A lower one finds more only among the extremes
         that the file keeps: ``cut`` says where there may be others.
     outlier, outlier_rms : float, optional
-        What counts as far out is counted while a model runs: only the run's own values can be
-        asked for.
+        What counts as far out is counted while a model runs: `outlier` can be the run's own or a
+        power of two from 2⁻¹⁴ to 2¹⁶, `outlier_rms` only the run's own.
     site_share, token_share : float, optional
         The shares of blocks and of tokens at which a channel must be far out; by default 0.25
         and 0.06.
@@ -179,6 +178,9 @@ def outliers(
         "token_share": token_share,
     }
     thresholds = run | _checked(asked, run)
+    if outlier is not None:
+        # Also where no point has the rule that reads it: an answer must not seem to obey.
+        tokens_over(stream, view, thresholds["outlier"])
     table, notes = outlier_channels(stream, view, thresholds)
     if "extremes" not in stream.children:
         return Outliers(thresholds, notes, None, None, table)
@@ -195,11 +197,10 @@ def _checked(asked: Mapping[str, float | None], run: Mapping[str, float]) -> dic
             what = "a share between 0 and 1" if most == 1.0 else "a finite number, at least 0"
             msg = f"{name} must be {what}, got {value}"
             raise InputError(msg)
-        if name in {"outlier", "outlier_rms"} and np.float32(value) != np.float32(run[name]):
-            option = f"--{name.replace('_', '-')} {value:g}"
+        if name == "outlier_rms" and value != run[name]:
             msg = (
-                f"tokens over {name}={value:g} were not counted: this profile has counts for "
-                f"{run[name]:g}; measure again with `hiddenscope profile … {option}`"
+                f"tokens over outlier_rms={value:g} were not counted: this profile has counts for "
+                f"{run[name]:g}; measure again with `hiddenscope profile … --outlier-rms {value:g}`"
             )
             raise InputError(msg)
     return {_OF_RUN.get(key, key): float(value) for key, value in given.items()}

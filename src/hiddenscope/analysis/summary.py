@@ -9,6 +9,7 @@ import pandas as pd
 
 from hiddenscope import grid
 from hiddenscope.analysis.cache import cached
+from hiddenscope.analysis.octaves import magnitude_bounds
 from hiddenscope.analysis.views import (
     choose_sites,
     group,
@@ -19,6 +20,8 @@ from hiddenscope.analysis.views import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import xarray as xr
     from numpy.typing import NDArray
 
@@ -137,7 +140,11 @@ def moments(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:
 
 
 def channels(
-    stream: xr.DataTree, site: str | list[str] | None = None, view: str = "rest"
+    stream: xr.DataTree,
+    site: str | list[str] | None = None,
+    view: str = "rest",
+    *,
+    quantiles: Sequence[float] | None = None,
 ) -> pd.DataFrame:
     """Summarise each channel over tokens.
 
@@ -147,12 +154,17 @@ def channels(
     site : str or list of str, optional
         One site, or several, or all of them.
     view : str
+    quantiles : sequence of float, optional
+        Of the magnitudes, probabilities in [0, 1]; by default 0.5, 0.99 and 0.999 where the
+        profile can tell.
 
     Returns
     -------
     DataFrame[channel], or DataFrame[site, channel] but for one site
         ``tokens``, ``mean``, ``std`` (ddof 1), ``skewness``, ``excess_kurtosis``, ``min``,
         ``max``, ``absmax`` (the largest magnitude),
+        ``magnitude_q0.5`` and so on (a bound from above of that quantile of the magnitudes, at
+        most twice what it bounds; see `octaves.magnitude_bounds`; not in files before schema 4),
         ``over`` (tokens with at least the outlier magnitude), ``over_rms`` (with at least its
         multiple of the root mean square of their hidden state; not in files of schema 1) and
         ``nonfinite`` values.
@@ -161,16 +173,21 @@ def channels(
     ------
     SiteError, ViewError
         The site is not in the profile; the view is unknown.
+    InputError
+        A probability is outside of [0, 1].
+    ProfileError
+        `quantiles` are asked for, and the profile cannot tell them (in this view).
     """
     if not isinstance(site, str):
         names = choose_sites(stream, site)
-        parts = {name: channels(stream, name, view) for name in names}
+        parts = {name: channels(stream, name, view, quantiles=quantiles) for name in names}
         return pd.concat(parts, names=["site"])
     at = site_index(stream, site)
     k = strata_index(stream, view)
-    pooled = {key: value[at] for key, value in pool(_held(stream, view), 1).items()}
+    pooled = {key: value[at] for key, value in channel_means(stream, view).items()}
     low, high = _extreme(stream, view)
     data = group(stream, "moments")
+    absmax = np.fmax(-low[at], high[at])
     counted = {
         key: np.asarray(data[key].values)[at, k].sum(0)
         for key in ("over", "over_rms", "nonfinite")
@@ -182,7 +199,8 @@ def channels(
             **finish(pooled),
             "min": low[at],
             "max": high[at],
-            "absmax": np.fmax(-low[at], high[at]),
+            "absmax": absmax,
+            **magnitude_bounds(stream, at, view, quantiles, absmax),
             **counted,
         },
         index=pd.RangeIndex(len(low[at]), name="channel"),

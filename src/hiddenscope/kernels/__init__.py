@@ -5,9 +5,18 @@ and is compared with it in one test. A profile's manifest says which one ran.
 """
 
 from hiddenscope.kernels.products import comoment, comoment_parts
-from hiddenscope.kernels.reference import Scan, count_cells, largest, scan
+from hiddenscope.kernels.reference import Scan, count_cells, count_octaves, largest, scan
 
 NAME = "reference"
 """What the manifest calls these kernels."""
 
-__all__ = ["NAME", "Scan", "comoment", "comoment_parts", "count_cells", "largest", "scan"]
+__all__ = [
+    "NAME",
+    "Scan",
+    "comoment",
+    "comoment_parts",
+    "count_cells",
+    "count_octaves",
+    "largest",
+    "scan",
+]

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 import torch
 
+from hiddenscope.grid import LOWEST_OCTAVE, OCTAVES
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -38,6 +40,8 @@ class Scan:
         Whether every channel of the token is finite.
     mean, m2, m3, m4 : Tensor[stratum, channel] of float64
         Mean and centred power sums, not divided, of the finite tokens.
+    unit_mean : Tensor[stratum, channel] of float64
+        Mean of the finite tokens' states divided by their L2 norms; a state of zeros stays zeros.
     minimum, maximum : Tensor[stratum, channel] of float64
         Of all finite values, those of tokens that are not finite elsewhere included; infinite
         where there are none.
@@ -54,6 +58,7 @@ class Scan:
     m2: torch.Tensor
     m3: torch.Tensor
     m4: torch.Tensor
+    unit_mean: torch.Tensor
     minimum: torch.Tensor
     maximum: torch.Tensor
     over: torch.Tensor
@@ -103,7 +108,7 @@ def scan(states: torch.Tensor, bounds: Sequence[int], threshold: float, factor: 
     strata = len(bounds) - 1
     wide: Kind = {"dtype": torch.float64, "device": states.device}
     whole: Kind = {"dtype": torch.int64, "device": states.device}
-    mean, m2, m3, m4 = torch.zeros(4, strata, n_channels, **wide).unbind()
+    mean, m2, m3, m4, unit_mean = torch.zeros(5, strata, n_channels, **wide).unbind()
     over, over_rms, nonfinite = torch.zeros(3, strata, n_channels, **whole).unbind()
     row_sum, row_sumsq, row_absmax = torch.empty(3, n_tokens, **wide).unbind()
     made = Scan(
@@ -113,6 +118,7 @@ def scan(states: torch.Tensor, bounds: Sequence[int], threshold: float, factor: 
         m2=m2,
         m3=m3,
         m4=m4,
+        unit_mean=unit_mean,
         minimum=torch.full((strata, n_channels), torch.inf, **wide),
         maximum=torch.full((strata, n_channels), -torch.inf, **wide),
         over=over,
@@ -164,7 +170,8 @@ def _reduce(states: torch.Tensor, part: Scan, threshold: float, factor: float) -
     if len(kept):
         part.minimum.copy_(kept.amin(0))
         part.maximum.copy_(kept.amax(0))
-        _add_moments(kept, part.mean, part.m2, part.m3, part.m4)
+        _add_moments(kept, part)
+        _add_units(kept, part.row_sumsq[part.finite], part.unit_mean)
     if len(kept) < len(states):
         others = states[~part.finite].double()
         known = torch.isfinite(others)
@@ -176,14 +183,9 @@ def _reduce(states: torch.Tensor, part: Scan, threshold: float, factor: float) -
     part.over_rms.copy_(_count_over_rms(kept, factor, farthest, part.row_sumsq[part.finite]))
 
 
-def _add_moments(
-    states: torch.Tensor,
-    mean: torch.Tensor,
-    m2: torch.Tensor,
-    m3: torch.Tensor,
-    m4: torch.Tensor,
-) -> None:
+def _add_moments(states: torch.Tensor, part: Scan) -> None:
     """Add mean and centred power sums of some finite tokens to zeros."""
+    mean, m2, m3, m4 = part.mean, part.m2, part.m3, part.m4
     for chunk in states.split(CHUNK):  # type: ignore[no-untyped-call]
         mean += chunk.double().sum(0)
     mean /= len(states)
@@ -193,6 +195,15 @@ def _add_moments(
         m2 += d2.sum(0)
         m3 += d.mul_(d2).sum(0)
         m4 += d2.mul_(d2).sum(0)
+
+
+def _add_units(states: torch.Tensor, sumsq: torch.Tensor, mean: torch.Tensor) -> None:
+    """Add the mean of some finite tokens' states, each divided by its norm, to zeros."""
+    scale = torch.where(sumsq > 0, sumsq.rsqrt(), 0.0)
+    for start in range(0, len(states), CHUNK):
+        rows = slice(start, start + CHUNK)
+        mean += (states[rows].double() * scale[rows, None]).sum(0)
+    mean /= len(states)
 
 
 def _count_over(states: torch.Tensor, threshold: float, largest: torch.Tensor) -> torch.Tensor:
@@ -221,6 +232,33 @@ def _count_over_rms(
         far = chunk.square_().mul_(n_channels) >= limit[start : start + CHUNK, None]
         over[loud] += far.sum(0)
     return over
+
+
+def count_octaves(states: torch.Tensor) -> torch.Tensor:
+    """Count values by the binary exponent of their magnitude, channel by channel.
+
+    Parameters
+    ----------
+    states : Tensor[token, channel] of float32, bfloat16 or float16
+        Finite.
+
+    Returns
+    -------
+    Tensor[channel, octave] of int64
+        As `grid.OCTAVE_STARTS` divides magnitudes.
+    """
+    n_channels = states.shape[1]
+    whole: Kind = {"dtype": torch.int64, "device": states.device}
+    counts = torch.zeros(n_channels * OCTAVES, **whole)
+    first = torch.arange(n_channels, dtype=torch.int32, device=states.device) * OCTAVES
+    below = 127 + LOWEST_OCTAVE - 1
+    # Larger chunks than elsewhere: for each, as many counts are added as a channel has octaves.
+    for start in range(0, len(states), 4 * CHUNK):
+        bits = states[start : start + 4 * CHUNK].float().contiguous().view(torch.int32)
+        # The exponent stands above the 23 bits of the mantissa, below the sign.
+        octave = (bits >> 23).bitwise_and_(0xFF).sub_(below).clamp_(0, OCTAVES - 1)
+        counts += torch.bincount(octave.add_(first).reshape(-1), minlength=len(counts))
+    return counts.reshape(n_channels, OCTAVES)
 
 
 def largest(

@@ -58,8 +58,8 @@ def _encoding(tree: xr.DataTree) -> dict[str, dict[str, Any]]:
         # Counts are mostly zero and doubles share exponents: both shrink well when shuffled.
         encoding[node.path] = {
             str(name): {"zlib": True, "complevel": 4, "shuffle": True}
-            for name, variable in node.data_vars.items()
-            if variable.size and variable.dtype.kind in "fiu"
+            for name, variable in node.dataset.variables.items()
+            if variable.ndim and variable.size and variable.dtype.kind in "fiu"
         }
     return encoding
 

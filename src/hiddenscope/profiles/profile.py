@@ -112,9 +112,15 @@ class Profile:
         """See `hiddenscope.analysis.moments`."""
         return analysis.moments(self.stream, view)
 
-    def channels(self, site: str | list[str] | None = None, view: str = "rest") -> pd.DataFrame:
+    def channels(
+        self,
+        site: str | list[str] | None = None,
+        view: str = "rest",
+        *,
+        quantiles: Sequence[float] | None = None,
+    ) -> pd.DataFrame:
         """See `hiddenscope.analysis.channels`."""
-        return analysis.channels(self.stream, site, view)
+        return analysis.channels(self.stream, site, view, quantiles=quantiles)
 
     def quantiles(
         self,

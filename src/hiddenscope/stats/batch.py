@@ -122,14 +122,23 @@ class Batch:
         ]
 
     @cached_property
+    def distinct(self) -> list[tuple[torch.Tensor, list[int]]]:
+        """The sites' states, each once, with the indices of the sites that share them.
+
+        A block reads what the one before wrote.
+        """
+        sites: dict[int, list[int]] = {}
+        for i, site in enumerate(self.layout.sites):
+            sites.setdefault(id(self.states[site]), []).append(i)
+        return [(self.states[self.layout.sites[at[0]]], at) for at in sites.values()]
+
+    @cached_property
     def scans(self) -> list[Scanned]:
         """Every site's states read once and reduced, in the layout's order."""
-        made: dict[int, Scanned] = {}
-        # What two sites share (a block reads what the one before wrote) is read once.
-        for states in self.states.values():
-            if id(states) not in made:
-                made[id(states)] = self._scan(states)
-        return [made[id(self.states[site])] for site in self.layout.sites]
+        made = {
+            i: scan for states, at in self.distinct for scan in [self._scan(states)] for i in at
+        }
+        return [made[i] for i in range(len(self.layout.sites))]
 
     def _scan(self, states: torch.Tensor) -> Scanned:
         layout = self.layout

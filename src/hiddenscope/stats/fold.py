@@ -10,6 +10,7 @@ from hiddenscope.stats.extremes import Extremes
 from hiddenscope.stats.grid import Grid
 from hiddenscope.stats.moments import Moments
 from hiddenscope.stats.norms import Norms
+from hiddenscope.stats.octaves import Octaves
 from hiddenscope.stats.positions import Positions
 from hiddenscope.stats.sample import Sample
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 ACCUMULATORS: tuple[type[Accumulator], ...] = (
     Grid,
     Moments,
+    Octaves,
     Cross,
     Norms,
     Positions,

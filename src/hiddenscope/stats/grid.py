@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hiddenscope.grid import CELLS
+from hiddenscope.grid import CELLS, LOWER
 from hiddenscope.stats.base import CountAccumulator
 
 if TYPE_CHECKING:
@@ -32,4 +32,4 @@ class Grid(CountAccumulator):
 
     def tables(self, decode: Decode) -> State:
         """Return the counts ``[site, stratum, cell]``."""
-        return {"count": self.dense()}
+        return {"count": self.dense(), "value": LOWER}

@@ -23,6 +23,10 @@ NOWHERE = np.int64(np.iinfo(np.int64).max)
 class Moments(Accumulator):
     """Count, mean and centred power sums of each channel, over tokens that are finite there.
 
+    `unit_mean` is the mean of the hidden states divided by their L2 norms, from which the share of
+    each channel in the mean cosine of pairs of tokens follows (Timkey and van Schijndel 2021); a
+    hidden state of zeros counts as zeros.
+
     Minimum and maximum are taken over all finite values, also those of tokens that are not finite.
 
     Merged as in Chan, Golub and LeVeque (1979) and, for m3 and m4, Pébay (2008).
@@ -36,7 +40,7 @@ class Moments(Accumulator):
         full = (*rows, self.layout.channels)
         return {
             "count": np.zeros(rows, np.int64),
-            **{key: np.zeros(full) for key in ("mean", "m2", "m3", "m4")},
+            **{key: np.zeros(full) for key in ("mean", "m2", "m3", "m4", "unit_mean")},
             "min": np.full(full, np.inf),
             "max": np.full(full, -np.inf),
             "over": np.zeros(full, np.int64),
@@ -48,7 +52,7 @@ class Moments(Accumulator):
     def update(self, batch: Batch) -> None:
         """Merge the moments of a batch."""
         part = self.empty()
-        for key in ("mean", "m2", "m3", "m4", "over", "over_rms", "nonfinite"):
+        for key in ("mean", "m2", "m3", "m4", "unit_mean", "over", "over_rms", "nonfinite"):
             part[key] = batch.stack(key)
         part["min"], part["max"] = batch.stack("minimum"), batch.stack("maximum")
         document = batch.labels["document"].astype(np.int64)
@@ -75,7 +79,7 @@ def _join(a: State, b: State) -> State:
     # Where one side is empty, its mean is 0 and the result equals the other side without any
     # rounding: a fresh state is an exact identity.
     d = b["mean"] - a["mean"]
-    mean = a["mean"] + d * (nb / n)
+    weight = nb / n
     d2 = d * d
     ab = na * nb / n
     m2 = a["m2"] + b["m2"] + d2 * ab
@@ -90,7 +94,8 @@ def _join(a: State, b: State) -> State:
     )  # fmt: skip
     return {
         "count": a["count"] + b["count"],
-        "mean": mean,
+        "mean": a["mean"] + d * weight,
+        "unit_mean": a["unit_mean"] + (b["unit_mean"] - a["unit_mean"]) * weight,
         "m2": m2,
         "m3": m3,
         "m4": m4,

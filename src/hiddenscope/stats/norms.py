@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hiddenscope.grid import CELLS
+from hiddenscope.grid import CELLS, LOWER
 from hiddenscope.stats.base import CountAccumulator
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Norms(CountAccumulator):
 
     def tables(self, decode: Decode) -> State:
         """Return the counts ``[site, stratum, magnitude]``."""
-        return dict(zip(NORMS, self.dense(), strict=True))
+        return dict(zip(NORMS, self.dense(), strict=True)) | {"value": LOWER[:MAGNITUDES]}
 
 
 def _by_magnitude(magnitudes: NDArray[np.float64]) -> NDArray[np.int64]:
