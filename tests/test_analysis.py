@@ -747,7 +747,8 @@ def test_positions_are_summed_over_tokens_and_channels(full: Known, view: str) -
     assert found["site"].values.tolist() == list(SITES)
     assert found["start"].values.tolist() == edges[:count]
     assert found["stop"].values.tolist() == edges[1 : count + 1]
-    units = {"tokens": "tokens"} | dict.fromkeys(["mean", "std", "absmax"], "activation")
+    columns = ["mean", "std", "absmax", "norm"]
+    units = {"tokens": "tokens"} | dict.fromkeys(columns, "activation")
     assert {name: values.attrs["units"] for name, values in found.items()} == units
     assert found["tokens"].dims == ("position",)
     for bucket in range(count):
@@ -758,8 +759,10 @@ def test_positions_are_summed_over_tokens_and_channels(full: Known, view: str) -
             np.testing.assert_allclose(one["mean"], rows.mean(1), **SUMS)
             np.testing.assert_allclose(one["std"], rows.std(1, ddof=1), **SUMS)
             np.testing.assert_array_equal(one["absmax"], np.abs(rows).max(1))
+            norms = np.linalg.norm(states[:, use & (place == bucket)], axis=2)
+            np.testing.assert_allclose(one["norm"], np.sqrt((norms**2).mean(1)), **SUMS)
         else:
-            assert one[["mean", "std", "absmax"]].to_array().isnull().all()
+            assert one[columns].to_array().isnull().all()
 
 
 @each_view

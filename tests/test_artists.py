@@ -21,14 +21,14 @@ import hiddenscope as hs
 from hiddenscope import analysis
 from hiddenscope.analysis import density, largest, token_tables
 from hiddenscope.errors import FigureError
-from hiddenscope.figures import histogram, places, scatter
+from hiddenscope.figures import histogram, places
 from hiddenscope.figures import wing as prepared_wing
 from hiddenscope.figures.look import Look
-from hiddenscope.figures.matplotlib import axis, covariance, depth, matrix, ridge, style, theme
+from hiddenscope.figures.matplotlib import axis, bands, covariance, matrix, ridge, style, theme
 from hiddenscope.figures.matplotlib import r2 as drawn_r2
 from hiddenscope.figures.matplotlib.page import Page
 from hiddenscope.figures.matplotlib.theme import HIGHLIGHT
-from hiddenscope.figures.prepared import Prepared, subject
+from hiddenscope.figures.prepared import Prepared, a_few, subject
 from hiddenscope.figures.r2 import lowest_drawn
 from hiddenscope.sites import Site
 from hiddenscope.words import number, shorten, tick
@@ -787,7 +787,7 @@ def test_the_depth_draws_each_bands_quantiles_at_its_site(view: str) -> None:
         found = sorted({(float(x), float(y)) for x, y in outline.vertices})
         np.testing.assert_allclose(found, sorted(expected), rtol=1e-6)
     colours = [to_hex(c.get_facecolor()[0]) for c in drawn_bands[: len(names)]]
-    assert colours == [depth.BANDS[SHARES[n]][0] for n in names]
+    assert colours == [bands.BANDS[SHARES[n]][0] for n in names]
     # Darker from band to band.
     light = [sum(to_rgba(c)[:3]) for c in colours]
     assert light == sorted(light, reverse=True)
@@ -830,7 +830,7 @@ def test_the_depth_names_its_bands_beside_the_last_site(view: str) -> None:
     for text, y, name in zip(axes.texts, wanted, names, strict=True):
         assert text.xy[0] == 1.02
         assert np.arcsinh(text.xy[1] / linear) == pytest.approx(y)
-        assert text.get_color() == depth.BANDS[SHARES[name]][1]
+        assert text.get_color() == bands.BANDS[SHARES[name]][1]
     assert (np.diff(wanted) <= -gap * 0.999).all()
 
 
@@ -1349,12 +1349,10 @@ def test_the_scatter_says_which_channels_vary_and_lie_apart() -> None:
     assert "a sample" not in caption
     assert head(picture("scatter", view="all"))[2].endswith("· black: first tokens")
     assert head(picture("scatter"))[2] == caption
-    assert scatter._default(SITES) == SHOWN
-    assert scatter._default(BLOCKS) == [BLOCKS[0], BLOCKS[2], BLOCKS[3]]
-    assert scatter._default(["embed", "final_norm"]) == ["embed", "final_norm"]
-    assert scatter._default(many(7)) == [
-        *("embed", "block.3.resid_post", "block.6.resid_post", "final_norm")
-    ]
+    assert a_few(SITES) == SHOWN
+    assert a_few(BLOCKS) == [BLOCKS[0], BLOCKS[2], BLOCKS[3]]
+    assert a_few(["embed", "final_norm"]) == ["embed", "final_norm"]
+    assert a_few(many(7)) == [*("embed", "block.3.resid_post", "block.6.resid_post", "final_norm")]
 
 
 def test_numbers_of_neighbouring_channels_lean_apart() -> None:
@@ -1387,9 +1385,9 @@ def test_the_scatter_joins_tokens_and_channels_into_columns() -> None:
     for axes, wide, count in ((top, 10, 90), (bottom, 3, 100)):
         edges = axes.collections[0].get_coordinates()[0, :, 0]
         np.testing.assert_array_equal(edges, np.arange(count + 1) * wide - 0.5)
-    assert scatter._with_room(2.0, 2.0, "linear", 1.0) == (1.0, 3.0)
-    assert scatter._with_room(-1.0, 3.0, "linear", 1.0) == pytest.approx((-1.4, 3.4))
-    low, high = scatter._with_room(-5.0, 2000.0, "asinh", 0.5)
+    assert density.with_room(2.0, 2.0, "linear", 1.0) == (1.0, 3.0)
+    assert density.with_room(-1.0, 3.0, "linear", 1.0) == pytest.approx((-1.4, 3.4))
+    low, high = density.with_room(-5.0, 2000.0, "asinh", 0.5)
     ends = np.arcsinh(np.array([low, -5.0, 2000.0, high]) / 0.5)
     np.testing.assert_allclose(np.diff(ends) / (ends[2] - ends[1]), [0.1, 1, 0.1])
 

@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     from conftest import Run
 
 
-KINDS = ("histogram", "ridge", "depth", "scatter", "covariance", "r2", "wing", "outliers")
+KINDS = (
+    *("histogram", "ridge", "depth", "norms", "positions", "scatter"),
+    *("covariance", "r2", "wing", "outliers", "compare_views"),
+)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -77,7 +80,7 @@ class TestProfile:
         out = raw.printed.decode()
         assert re.search(r"measured \d+ tokens in [\d.]+ s, [\d,]+ tokens/s", out)
         expected = ["out/profile.nc", *(f"out/figures/{kind}.png" for kind in KINDS)]
-        assert out.split()[-9:] == expected
+        assert out.split()[-len(expected) :] == expected
         assert raw.there == sorted(expected)
         assert all((tmp_path / path).stat().st_size for path in expected)
         assert max(map(len, out.splitlines())) <= 80
@@ -485,11 +488,16 @@ class TestPlot:
             ("histogram", ("--bins", 30, "--view", "all"), "h.svg"),
             ("ridge", ("--x", "asinh", "--sites", "block.*"), "r.pdf"),
             ("r2", ("--without", "3,7"), "r2.png"),
+            ("norms", ("--norm", "linf", "--no-log"), "n.svg"),
+            ("positions", ("--x", "log", "--sites", "embed"), "p.svg"),
+            ("compare_views", ("--view", "first", "--against", "rest"), "views.svg"),
         ]:
             code, out, err = run("plot", profile_file, kind, *options, "-o", target)
             assert code == 0, err
             assert out.strip() == target
             assert Path(target).stat().st_size
+        assert "The views first and rest" in Path("views.svg").read_text("utf-8")
+        assert "largest magnitude" in Path("n.svg").read_text("utf-8")
 
     def test_all_figures_go_into_a_folder_each_with_the_options_that_it_takes(
         self, run: Run, profile_file: Path
@@ -529,6 +537,11 @@ class TestPlot:
             (["depth", "more"], "3 arguments"),
             (["histogram", "--bins", "0"], "bins"),
             (["ridge", "--x", "furlongs"], "furlongs"),
+            (["norms", "--norm", "l7"], "unknown norm 'l7'"),
+            (["positions", "--x", "sigma"], "unknown x 'sigma'"),
+            (["compare_views", "--against", "rest"], "hold the same tokens"),
+            (["compare_views", "--against", "nobody"], "unknown view"),
+            (["depth", "--against", "first"], "no option 'against'"),
             (["r2", "--without", "three"], "channel numbers"),
             (["r2", "--without", "99999"], "99999"),
             (["depth", "--sites", "block.77.resid_post"], "no site matches"),

@@ -23,7 +23,7 @@ from stat_helpers import (
 )
 
 from hiddenscope import grid, kernels
-from hiddenscope.kernels.reference import CHUNK
+from hiddenscope.kernels.counting import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable

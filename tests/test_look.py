@@ -31,6 +31,9 @@ PANELS = {
     "wing": 2,
     "outliers": 2,
     "scatter": 8,
+    "norms": 1,
+    "positions": 1,
+    "compare_views": 7,
 }
 
 

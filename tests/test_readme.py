@@ -60,7 +60,7 @@ def test_the_commands_run(
             main()
         assert not stopped.value.code, capsys.readouterr().err
     assert (tmp_path / "depth.svg").stat().st_size
-    assert len(list((tmp_path / "figures").glob("*.png"))) == 8
+    assert len(list((tmp_path / "figures").glob("*.png"))) == 11
     assert len(list(tmp_path.glob("hiddenscope-runs/*/profile.nc"))) == 2
 
 

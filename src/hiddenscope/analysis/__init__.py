@@ -19,16 +19,19 @@ from hiddenscope.analysis.sentences import (
     channel_words,
     loudest_words,
     massive_words,
+    norm_words,
     outlier_words,
+    position_words,
     reach_words,
     share_words,
     spread_words,
     step_words,
     tail_words,
     variance_words,
+    view_words,
 )
 from hiddenscope.analysis.shares import loudest
-from hiddenscope.analysis.summary import channels, moments
+from hiddenscope.analysis.summary import channels, mean_by_channel, moments
 from hiddenscope.analysis.tables import TABLES, table
 from hiddenscope.analysis.token_tables import extremes, norms, positions, sample
 from hiddenscope.analysis.views import (
@@ -67,12 +70,15 @@ __all__ = [
     "magnitudes",
     "manifest",
     "massive_words",
+    "mean_by_channel",
     "metrics",
     "moments",
+    "norm_words",
     "norms",
     "outlier_words",
     "outliers",
     "outstanding_channels",
+    "position_words",
     "positions",
     "quantiles",
     "r2",
@@ -94,5 +100,6 @@ __all__ = [
     "tokens",
     "trunk_sites",
     "variance_words",
+    "view_words",
     "wing",
 ]

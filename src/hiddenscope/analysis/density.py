@@ -26,6 +26,8 @@ BEYOND = 1e-4
 MANY_TIMES = 10.0
 """An axis is asinh where the widest site is more than this many times as wide as the narrowest
 block."""
+BODY = (0.005, 0.995)
+"""Where an axis goes ten times as far as these quantiles of a site, it is asinh."""
 DOMINATED = 0.1
 """If one value has this share of a site's variance, σ says little about the other values."""
 _COLUMNS = ["site", "left", "right", "count", "share", "density", "normal"]
@@ -59,6 +61,24 @@ def scale_of(stream: xr.DataTree, view: str = "rest", sites: list[str] | None = 
     return "asinh" if len(width) and width.max() > MANY_TIMES * narrow.min() else "linear"
 
 
+def with_room(low: float, high: float, scale: str, linear: float) -> tuple[float, float]:
+    """Leave a tenth of the axis beyond the outermost values, for their numbers."""
+    if scale == "linear":
+        room = 0.1 * (high - low) or 1.0
+        return low - room, high + room
+    a, b = np.arcsinh(low / linear), np.arcsinh(high / linear)
+    room = 0.1 * (b - a)
+    return float(linear * np.sinh(a - room)), float(linear * np.sinh(b + room))
+
+
+def scale_of_site(stream: xr.DataTree, view: str, site: str, low: float, high: float) -> str:
+    """Say whether an axis from `low` to `high` shows a site's values if it is linear, or asinh."""
+    ends = quantiles(stream, BODY, view, [site]).values
+    # Without a finite value there is no body.
+    body = float(np.fmax.reduce(np.abs(ends), axis=None, initial=0.0))
+    return "asinh" if max(-low, high) > MANY_TIMES * body > 0 else "linear"
+
+
 def densities(
     stream: xr.DataTree,
     x: str = "sigma",
@@ -67,6 +87,7 @@ def densities(
     sites: str | list[str] | None = None,
     *,
     range: tuple[float, float] | None = None,
+    linear: float | None = None,
 ) -> pd.DataFrame:
     """Count the values of each site in bins over one range that a few values cannot stretch.
 
@@ -85,6 +106,8 @@ def densities(
     range : (float, float), optional
         In units of `x`; by default one beyond which no site has more than about `BEYOND` of its
         values on either side.
+    linear : float, optional
+        The linear part of an asinh axis; by default that of `linear_width`.
 
     Returns
     -------
@@ -126,7 +149,8 @@ def densities(
     ends = (ends - origin) / unit
     low, high = (ends.min(), ends.max()) if range is None else arguments.limits("range", range)
     low, high = float(low), float(high)
-    linear = linear_width(stream, view, names) if x == "asinh" else 1.0
+    if linear is None:
+        linear = linear_width(stream, view, names) if x == "asinh" else 1.0
     steps = even_steps(low, high, bins, x, linear)
     frames = []
     for counts, (site, scale) in zip(

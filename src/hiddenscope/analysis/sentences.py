@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from hiddenscope.analysis.correlation import covariance, wing
 from hiddenscope.analysis.distribution import quantiles
 from hiddenscope.analysis.outlying import NO_EXTREMES
 from hiddenscope.analysis.shares import loudest
-from hiddenscope.analysis.summary import moments
-from hiddenscope.analysis.views import group, site_names
+from hiddenscope.analysis.summary import mean_by_channel, moments
+from hiddenscope.analysis.token_tables import norms, positions
+from hiddenscope.analysis.views import group, site_names, strata_of
 from hiddenscope.sites import Site
+from hiddenscope.strata import FIRST
 from hiddenscope.words import channels, number, numbered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pandas as pd
     import xarray as xr
 
     from hiddenscope.analysis.outlying import Outliers
@@ -29,11 +31,16 @@ NORMAL = 0.1
 
 def spread_words(stream: xr.DataTree, view: str, sites: list[str]) -> str:
     """Say how wide the distributions are."""
-    std: pd.Series[float] = moments(stream, view).loc[sites, "std"]
-    blocks = std[[site for site in sites if Site(site).block is not None]].dropna()
+    return f"σ {_by_depth(moments(stream, view).loc[sites, 'std'])}"
+
+
+def _by_depth(values: pd.Series[float]) -> str:
+    """Write the values of sites: embeddings, the blocks' range, final norm."""
+    sites = list(values.index)
+    blocks = values[[site for site in sites if Site(site).block is not None]].dropna()
     parts = []
     if "embed" in sites:
-        parts.append(f"{number(float(std['embed']))} at embed")
+        parts.append(f"{number(float(values['embed']))} at embed")
     if len(blocks) == 1:
         parts.append(f"{number(float(blocks.iloc[0]))} at {_label(blocks.index[0])}")
     elif len(blocks):
@@ -42,8 +49,74 @@ def spread_words(stream: xr.DataTree, view: str, sites: list[str]) -> str:
             f"{number(float(blocks.min()))} ({low}) to {number(float(blocks.max()))} ({high})"
         )
     if "final_norm" in sites:
-        parts.append(f"{number(float(std['final_norm']))} at final norm")
-    return f"σ {', '.join(parts)}"
+        parts.append(f"{number(float(values['final_norm']))} at final norm")
+    return ", ".join(parts)
+
+
+def norm_words(stream: xr.DataTree, view: str, sites: list[str], which: str = "l2") -> str:
+    """Say how large hidden states are, and where those of first tokens differ most from that."""
+    medians = _medians(stream, view, sites, which)
+    name = {"l2": "norm", "linf": "largest magnitude"}[which]
+    words = f"median {name} {_by_depth(medians)}"
+    if FIRST not in strata_of(stream) or strata_of(stream).select(view) == (FIRST,):
+        return words
+    first = _medians(stream, FIRST, sites, which)
+    site = _farthest(first, medians)
+    if site is None:
+        return words
+    return (
+        f"{words}; first tokens {number(float(first[site] / medians[site]))} × that at "
+        f"{_label(site)} ({number(float(first[site]))})"
+    )
+
+
+def position_words(stream: xr.DataTree, view: str, sites: list[str]) -> str:
+    """Say at which site the norm at position 0 differs most from that at later positions."""
+    start = positions(stream, "all").sel(site=sites).isel(position=0)
+    table = positions(stream, view).sel(site=sites)
+    later = table["norm"].values[:, (table["start"].values > 0) & (table["tokens"].values > 0)]
+    if int(start["start"]) or not later.shape[1]:
+        return ""
+    usual = pd.Series(np.median(later, axis=1), index=sites)
+    first = pd.Series(start["norm"].values, index=sites)
+    site = _farthest(first, usual)
+    if site is None:
+        return ""
+    return (
+        f"position 0: norm {number(float(first[site]))} at {_label(site)}, "
+        f"{number(float(first[site] / usual[site]))} × the median of later positions"
+    )
+
+
+def view_words(stream: xr.DataTree, view: str, against: str, sites: list[str]) -> str:
+    """Say where the norms of two views are farthest apart, and which channel's mean there."""
+    one, other = (_medians(stream, v, sites) for v in (view, against))
+    site = _farthest(one, other)
+    if site is None:
+        return ""
+    means = [mean_by_channel(stream, v).loc[site].to_numpy(np.float64) for v in (view, against)]
+    channel = int(np.nanargmax(np.abs(means[0] - means[1])))
+    first, second = (number(float(m[channel])) for m in means)
+    return (
+        f"farthest apart at {_label(site)}: median norm {number(float(one[site]))} in {view} "
+        f"against {number(float(other[site]))} in {against}, mean of channel {channel}: {first} "
+        f"against {second}"
+    )
+
+
+def _medians(
+    stream: xr.DataTree, view: str, sites: list[str], which: str = "l2"
+) -> pd.Series[float]:
+    medians: pd.Series[float] = norms(stream, which, 0.5, view).loc[sites, "q0.5"]
+    return medians
+
+
+def _farthest(one: pd.Series[float], other: pd.Series[float]) -> str | None:
+    """Return the site at which the ratio of two positive numbers is farthest from 1."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        apart = np.abs(np.log(one.to_numpy(np.float64) / other.to_numpy(np.float64)))
+    known = np.isfinite(apart)
+    return str(one.index[int(np.where(known, apart, -1).argmax())]) if known.any() else None
 
 
 def tail_words(stream: xr.DataTree, view: str, sites: list[str]) -> str:

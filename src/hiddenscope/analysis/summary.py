@@ -207,6 +207,20 @@ def channels(
     )
 
 
+def mean_by_channel(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:
+    """Return the mean of each channel at each site.
+
+    Returns
+    -------
+    DataFrame[site, channel]
+        NaN without tokens.
+    """
+    sums = channel_means(stream, view)
+    mean = np.where(sums["count"] > 0, sums["mean"], np.nan)
+    index = pd.Index(site_names(stream), name="site")
+    return pd.DataFrame(mean, index=index).rename_axis(columns="channel")
+
+
 @cached
 def channel_means(stream: xr.DataTree, view: str) -> Power:
     """Return power sums of each channel over a view, arrays ``[site, channel]``."""

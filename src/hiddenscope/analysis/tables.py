@@ -64,7 +64,7 @@ def _norms(stream: xr.DataTree, view: str, sites: list[str], _: Thresholds) -> p
 
 def _positions(stream: xr.DataTree, view: str, sites: list[str], _: Thresholds) -> pd.DataFrame:
     table = positions(stream, view).sel(site=sites).to_dataframe().reset_index()
-    table = table[["site", "start", "stop", "tokens", "mean", "std", "absmax"]]
+    table = table[["site", "start", "stop", "tokens", "mean", "std", "absmax", "norm"]]
     return table[table["tokens"] > 0].reset_index(drop=True)
 
 

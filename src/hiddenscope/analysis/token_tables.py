@@ -86,8 +86,9 @@ def positions(stream: xr.DataTree, view: str = "rest") -> xr.Dataset:
     Returns
     -------
     Dataset[site, position]
-        ``tokens[position]``, ``mean``, ``std`` (ddof 1), ``absmax``; NaN where a bucket is
-        empty. Coordinates ``start`` and ``stop`` of each bucket of positions.
+        ``tokens[position]``, ``mean``, ``std`` (ddof 1), ``absmax``, and ``norm``, the root mean
+        square of the tokens' L2 norms; NaN where a bucket is empty. Coordinates ``start`` and
+        ``stop`` of each bucket of positions.
     """
     data = group(stream, "positions")
     k = strata_index(stream, view)
@@ -102,6 +103,7 @@ def positions(stream: xr.DataTree, view: str = "rest") -> xr.Dataset:
     absmax = np.asarray(data["absmax"].values)[:, k].max(1, initial=0.0)
     values = total * channels
     std = np.where(values > 1, np.sqrt(m2 / np.maximum(values - 1, 1.0)), np.nan)
+    norm = np.sqrt(m2 / safe + channels * mean**2)
     dims = ("site", "position")
     empty = total == 0
     return xr.Dataset(
@@ -110,6 +112,7 @@ def positions(stream: xr.DataTree, view: str = "rest") -> xr.Dataset:
             "mean": (dims, np.where(empty, np.nan, mean), {"units": "activation"}),
             "std": (dims, std, {"units": "activation"}),
             "absmax": (dims, np.where(empty, np.nan, absmax), {"units": "activation"}),
+            "norm": (dims, np.where(empty, np.nan, norm), {"units": "activation"}),
         },
         coords={
             "site": site_names(stream),

@@ -56,12 +56,17 @@ def command(
         ),
     ] = None,
     view: options.View = "rest",
+    against: Annotated[
+        str | None, typer.Option(help="The other view of compare_views.", show_default="first")
+    ] = None,
     sites: options.Sites = None,
     stream: options.StreamName = None,
     bins: Annotated[int | None, typer.Option(help="Bins of a histogram.")] = None,
     x: Annotated[
-        str | None, typer.Option(help="x axis: linear or asinh; of the ridge also sigma.")
+        str | None,
+        typer.Option(help="x axis: linear or asinh; of the ridge also sigma, of positions log."),
     ] = None,
+    norm: Annotated[str | None, typer.Option(help="l2, or linf: the largest magnitude.")] = None,
     range_: Annotated[
         str | None,
         typer.Option(
@@ -110,9 +115,11 @@ def command(
         raise FigureError(msg)
     asked: dict[str, Any] = {
         "view": view,
+        "against": against,
         "sites": sites,
         "bins": bins,
         "x": x,
+        "norm": norm,
         "range": _numbers("--range", range_, float),
         "log": log,
         "channels": _numbers("--channels", channels, int),

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
     from hiddenscope.figures.prepared import Prepared
 
-KINDS = ("histogram", "ridge", "depth", "scatter", "covariance", "r2", "wing", "outliers")
+KINDS = (
+    *("histogram", "ridge", "depth", "norms", "positions", "scatter"),
+    *("covariance", "r2", "wing", "outliers", "compare_views"),
+)
 """Every figure: a module here prepares it, one of the same name in `matplotlib` draws that."""
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -48,8 +51,7 @@ def options(kind: str) -> tuple[str, ...]:
     FigureError
         There is no such figure.
     """
-    parameters = inspect.signature(_preparer(kind)).parameters.values()
-    return (*(p.name for p in parameters if p.kind is p.KEYWORD_ONLY), *LOOK)
+    return tuple(signature(kind).parameters)
 
 
 def signature(kind: str) -> inspect.Signature:
@@ -60,10 +62,8 @@ def signature(kind: str) -> inspect.Signature:
     FigureError
         There is no such figure.
     """
-    own = inspect.signature(_preparer(kind)).parameters.values()
-    look = inspect.signature(Look).parameters.values()
-    keywords = [p for p in (*own, *look) if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    return inspect.Signature(keywords)
+    _, *own = inspect.signature(_preparer(kind)).parameters.values()
+    return inspect.Signature([*own, *inspect.signature(Look).parameters.values()])
 
 
 def describe(kind: str) -> str:
@@ -97,7 +97,7 @@ def summary(kind: str) -> str:
     return (inspect.getdoc(_preparer(kind)) or "").partition("\n")[0]
 
 
-def prepare(kind: str, tree: xr.DataTree, **chosen: Any) -> Prepared:
+def prepare(kind: str, tree: xr.DataTree, *views: str, **chosen: Any) -> Prepared:
     """Compute all that a figure shows: tables, scales, title, claim and caption.
 
     Parameters
@@ -106,6 +106,8 @@ def prepare(kind: str, tree: xr.DataTree, **chosen: Any) -> Prepared:
         One of `KINDS`.
     tree : DataTree
         A profile's tree (``p.dataset``) or one of its streams.
+    *views : str
+        Of a figure that compares views.
     **chosen
         Options of the figure (`options`, `describe`) other than its look, such as ``view="all"``
         and ``sites="block.*.resid_post"``. None stands for the default.
@@ -128,16 +130,16 @@ def prepare(kind: str, tree: xr.DataTree, **chosen: Any) -> Prepared:
         msg = f"the figure {kind!r} has no option {unknown[0]!r}: it takes {', '.join(known)}"
         raise FigureError(msg)
     given = {key: value for key, value in chosen.items() if value is not None}
-    prepared: Prepared = preparer(tree, **given)
+    prepared: Prepared = preparer(tree, *views, **given)
     return prepared
 
 
-def draw(kind: str, tree: xr.DataTree, **chosen: Any) -> Figure:
+def draw(kind: str, tree: xr.DataTree, *views: str, **chosen: Any) -> Figure:
     """Draw a figure of a profile with Matplotlib.
 
     Parameters
     ----------
-    kind, tree : str, DataTree
+    kind, tree, *views : str, DataTree, str
         As in `prepare`.
     **chosen
         Options of the figure, and of its look:
@@ -162,7 +164,7 @@ def draw(kind: str, tree: xr.DataTree, **chosen: Any) -> Figure:
         As in `prepare`; or it cannot be drawn where it should.
     """
     styled = {key: chosen.pop(key) for key in LOOK if key in chosen}
-    return _drawn(kind, prepare(kind, tree, **chosen), styled)
+    return _drawn(kind, prepare(kind, tree, *views, **chosen), styled)
 
 
 def draw_series(table: xr.Dataset, model: str, column: str = "std", **look: Any) -> Figure:

@@ -22,8 +22,8 @@ SHARES = (1.0, 0.999, 0.99, 0.9, 0.5)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Depth(Prepared):
-    """Quantiles by site.
+class Banded(Prepared):
+    """Nested bands by site.
 
     Attributes
     ----------
@@ -32,16 +32,26 @@ class Depth(Prepared):
         What each band holds, widest first.
     low, high : ndarray[site, band] of float64
         Where each band ends.
-    linear : float
-        The linear part of the asinh axis.
-    range : (float, float) or None
-        Of the y axis, where it is not that of all values.
     """
 
     sites: list[str]
     shares: tuple[float, ...]
     low: Floats
     high: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depth(Banded):
+    """Quantiles of the values by site.
+
+    Attributes
+    ----------
+    linear : float
+        The linear part of the asinh axis.
+    range : (float, float) or None
+        Of the y axis, where it is not that of all values.
+    """
+
     linear: float
     range: tuple[float, float] | None
 
@@ -66,11 +76,8 @@ def prepare(
     """
     s = subject(tree, view, sites)
     values = int(analysis.moments(s.stream, view).loc[s.sites, "tokens"].max()) * s.channels
-    # A band that would leave out less than one value on either side is no band.
-    kept = tuple(b for b in SHARES if b == 1.0 or values * (1 - b) / 2 >= 1)
-    shares = np.array(kept)
-    levels = np.concatenate([(1 - shares) / 2, (1 + shares[::-1]) / 2])
-    table = analysis.quantiles(s.stream, levels.tolist(), view, s.sites)
+    kept = bands_of(values)
+    table = analysis.quantiles(s.stream, band_levels(kept), view, s.sites)
     missing = " and ".join(band_name(b) for b in SHARES if b not in kept)
     named = ", ".join(band_name(b) for b in kept[:0:-1])
     return Depth(
@@ -88,6 +95,21 @@ def prepare(
         linear=density.linear_width(s.stream, view, s.sites),
         range=None if range is None else arguments.limits("range", range),
     )
+
+
+def bands_of(count: int) -> tuple[float, ...]:
+    """Return what the bands over so many values hold, widest first.
+
+    A band that would leave out less than one value on either side is no band.
+    """
+    return tuple(b for b in SHARES if b == 1.0 or count * (1 - b) / 2 >= 1)
+
+
+def band_levels(shares: tuple[float, ...]) -> list[float]:
+    """Return where bands begin, then in the opposite order where they end, as probabilities."""
+    held = np.array(shares)
+    levels: list[float] = np.concatenate([(1 - held) / 2, (1 + held[::-1]) / 2]).tolist()
+    return levels
 
 
 def band_name(share: float) -> str:

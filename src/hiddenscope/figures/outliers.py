@@ -10,7 +10,7 @@ import numpy as np
 from hiddenscope import analysis, arguments
 from hiddenscope.analysis.largest import largest_map
 from hiddenscope.errors import FigureError
-from hiddenscope.figures.prepared import Prepared, Subject, subject
+from hiddenscope.figures.prepared import Prepared, Subject, span_of, subject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,10 +98,7 @@ def prepare(
         site_share=site_share,
         token_share=token_share,
     )
-    span = None if range is None else arguments.limits("range", range)
-    if span and log and span[0] <= 0:
-        msg = f"a logarithmic axis begins above 0: give another range than {range}, or log=False"
-        raise FigureError(msg)
+    span = span_of(range, log=log)
     named = None if channels is None else arguments.channels("channels", channels, s.channels)
     return LargestMagnitudes(
         title=f"Largest magnitudes, {s.model}",

@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hiddenscope import analysis
+import numpy as np
+
+from hiddenscope import analysis, arguments
 from hiddenscope.errors import FigureError
+from hiddenscope.sites import Site
 from hiddenscope.words import shorten
 
 if TYPE_CHECKING:
     import xarray as xr
+    from numpy.typing import NDArray
+
+FAR = 20.0
+"""An axis of magnitudes is logarithmic where the largest is more than this many times the least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,3 +123,34 @@ def subject(
     if stream.name != analysis.MAIN:
         name = f"{name}, {str(stream.name).replace('_', ' ')}"
     return Subject(stream, name, view, names, words)
+
+
+def a_few(sites: list[str]) -> list[str]:
+    """Choose the first site, a middle one, the last block and the last site."""
+    blocks = [site for site in sites if Site.parse(site).block is not None]
+    middle = [blocks[len(blocks) // 2], blocks[-1]] if blocks else []
+    wanted = {sites[0], *middle, sites[-1]}
+    return [site for site in sites if site in wanted]
+
+
+def far_apart(values: NDArray[np.float64]) -> bool:
+    """Say whether positive numbers are so far apart that they need a logarithmic axis."""
+    known = values[np.isfinite(values) & (values > 0)]
+    return bool(len(known) > 1 and known.max() > FAR * known.min())
+
+
+def span_of(range: object, *, log: bool) -> tuple[float, float] | None:
+    """Return the range that a user gave to an axis, or None.
+
+    Raises
+    ------
+    FigureError
+        The axis is logarithmic and the range does not begin above 0.
+    InputError
+        It is no range.
+    """
+    span = None if range is None else arguments.limits("range", range)
+    if span and log and span[0] <= 0:
+        msg = f"a logarithmic axis begins above 0: give another range than {range}, or log=False"
+        raise FigureError(msg)
+    return span

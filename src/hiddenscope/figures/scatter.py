@@ -11,8 +11,7 @@ from hiddenscope import analysis, arguments, strata
 from hiddenscope.analysis import density
 from hiddenscope.analysis.token_tables import plane
 from hiddenscope.errors import FigureError
-from hiddenscope.figures.prepared import Prepared, Subject, subject
-from hiddenscope.sites import Site
+from hiddenscope.figures.prepared import Prepared, Subject, a_few, subject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
 SHORT = 84
 """At most this number of tokens are drawn as points, with their text under the axis."""
-BODY = (0.005, 0.995)
-"""Where the farthest value is ten times as far as these quantiles, the y axis is asinh."""
 RINGS = 64
 """The largest magnitudes of all tokens that are drawn: as many as are kept of a stratum."""
 NUMBERED = 5
@@ -128,7 +125,7 @@ def prepare(
         Of every y axis; by default, of each, all values of its site.
     """
     s = subject(tree, view, sites, "sample")
-    chosen = s.sites if sites is not None else _default(s.sites)
+    chosen = s.sites if sites is not None else a_few(s.sites)
     sample = analysis.sample(s.stream, view, chosen)
     tokens = sample.sizes["token"]
     if not tokens:
@@ -180,12 +177,9 @@ def _panel(
     outer = analysis.channels(s.stream, site, s.view)[["min", "max"]]
     low, high = float(outer["min"].min()), float(outer["max"].max())
     low, high = (low, high) if np.isfinite([low, high]).all() else (-1.0, 1.0)
-    ends = analysis.quantiles(s.stream, BODY, s.view, [site]).values
-    # Without a finite value there is no body.
-    body = float(np.fmax.reduce(np.abs(ends), axis=None, initial=0.0))
-    scale = "asinh" if max(-low, high) > density.MANY_TIMES * body > 0 else "linear"
+    scale = density.scale_of_site(s.stream, s.view, site, low, high)
     linear = density.linear_width(s.stream, s.view, [site]) if scale == "asinh" else 1.0
-    reach = span or _with_room(low, high, scale, linear)
+    reach = span or density.with_room(low, high, scale, linear)
     columns = max(1, min(96, len(state) // TOKENS_OF_A_COLUMN))
     edges = density.even_steps(*reach, ROWS, scale, linear)
     planes = (
@@ -212,20 +206,3 @@ def _panel(
         numbered=channels,
         planes=planes,
     )
-
-
-def _with_room(low: float, high: float, scale: str, linear: float) -> tuple[float, float]:
-    """Leave a tenth of the axis beyond the outermost values, for their numbers."""
-    if scale == "linear":
-        room = 0.1 * (high - low) or 1.0
-        return low - room, high + room
-    a, b = np.arcsinh(low / linear), np.arcsinh(high / linear)
-    room = 0.1 * (b - a)
-    return float(linear * np.sinh(a - room)), float(linear * np.sinh(b + room))
-
-
-def _default(sites: list[str]) -> list[str]:
-    blocks = [site for site in sites if Site.parse(site).block is not None]
-    middle = [blocks[len(blocks) // 2], blocks[-1]] if blocks else []
-    wanted = {sites[0], *middle, sites[-1]}
-    return [site for site in sites if site in wanted]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hiddenscope.errors import FigureError
-from hiddenscope.figures.prepared import Prepared
+from hiddenscope.figures.prepared import Prepared, far_apart
 from hiddenscope.sites import Site
 from hiddenscope.words import number, shorten
 
@@ -93,8 +93,8 @@ def prepare(table: xr.Dataset, model: str, column: str = "std") -> Steps:
         places=places,
         values=values,
         name=name,
-        log=_far_apart(values),
-        log_steps=_far_apart(places[places > 0]) and bool((places >= 0).all()),
+        log=far_apart(values) and bool((values[np.isfinite(values)] > 0).all()),
+        log_steps=far_apart(places) and bool((places >= 0).all()),
     )
 
 
@@ -111,8 +111,3 @@ def _claim(sites: list[str], labels: list[str], values: NDArray[np.float64]) -> 
         f"largest change: {Site(sites[most]).label}, from {first} at {labels[0]} to {last} at "
         f"{labels[-1]}"
     )
-
-
-def _far_apart(values: NDArray[np.float64]) -> bool:
-    known = values[np.isfinite(values)]
-    return bool(len(known) > 1 and (known > 0).all() and known.max() > 20 * known.min())

@@ -4,8 +4,9 @@ They are chosen here and nowhere else, so that a faster kernel replaces the plai
 and is compared with it in one test. A profile's manifest says which one ran.
 """
 
+from hiddenscope.kernels.counting import count_cells, count_octaves
 from hiddenscope.kernels.products import comoment, comoment_parts
-from hiddenscope.kernels.reference import Scan, count_cells, count_octaves, largest, scan
+from hiddenscope.kernels.reference import Scan, largest, scan
 
 NAME = "reference"
 """What the manifest calls these kernels."""

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from hiddenscope.kernels.reference import CHUNK
+from hiddenscope.kernels.counting import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hiddenscope.kernels.reference import Kind
+    from hiddenscope.kernels.counting import Kind
 
 
 def comoment(states: Sequence[torch.Tensor], means: torch.Tensor) -> torch.Tensor:

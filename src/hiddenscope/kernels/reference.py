@@ -8,24 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 import torch
 
-from hiddenscope.grid import LOWEST_OCTAVE, OCTAVES
+from hiddenscope.grid import CELLS
+from hiddenscope.kernels.counting import CHUNK, Kind, count_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-CELLS = 1 << 16
-CHUNK = 128
-
-
-class Kind(TypedDict):
-    """Where an array is kept, and of what type."""
-
-    dtype: torch.dtype
-    device: torch.device
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,23 +58,6 @@ class Scan:
     row_sum: torch.Tensor
     row_sumsq: torch.Tensor
     row_absmax: torch.Tensor
-
-
-def count_cells(states: torch.Tensor) -> torch.Tensor:
-    """Count values by the top 16 bits of their float32 pattern.
-
-    Parameters
-    ----------
-    states : Tensor of float32, contiguous
-        A NaN must have a high mantissa bit set, or it would be counted as an infinity.
-
-    Returns
-    -------
-    Tensor[65536] of int64
-    """
-    # Little-endian: the second half of each float32 holds sign, exponent and 7 mantissa bits.
-    top = states.reshape(-1).view(torch.int16)[1::2].to(torch.int32)
-    return torch.bincount(top.bitwise_and_(0xFFFF), minlength=CELLS)
 
 
 def scan(states: torch.Tensor, bounds: Sequence[int], threshold: float, factor: float) -> Scan:
@@ -232,33 +206,6 @@ def _count_over_rms(
         far = chunk.square_().mul_(n_channels) >= limit[start : start + CHUNK, None]
         over[loud] += far.sum(0)
     return over
-
-
-def count_octaves(states: torch.Tensor) -> torch.Tensor:
-    """Count values by the binary exponent of their magnitude, channel by channel.
-
-    Parameters
-    ----------
-    states : Tensor[token, channel] of float32, bfloat16 or float16
-        Finite.
-
-    Returns
-    -------
-    Tensor[channel, octave] of int64
-        As `grid.OCTAVE_STARTS` divides magnitudes.
-    """
-    n_channels = states.shape[1]
-    whole: Kind = {"dtype": torch.int64, "device": states.device}
-    counts = torch.zeros(n_channels * OCTAVES, **whole)
-    first = torch.arange(n_channels, dtype=torch.int32, device=states.device) * OCTAVES
-    below = 127 + LOWEST_OCTAVE - 1
-    # Larger chunks than elsewhere: for each, as many counts are added as a channel has octaves.
-    for start in range(0, len(states), 4 * CHUNK):
-        bits = states[start : start + 4 * CHUNK].float().contiguous().view(torch.int32)
-        # The exponent stands above the 23 bits of the mantissa, below the sign.
-        octave = (bits >> 23).bitwise_and_(0xFF).sub_(below).clamp_(0, OCTAVES - 1)
-        counts += torch.bincount(octave.add_(first).reshape(-1), minlength=len(counts))
-    return counts.reshape(n_channels, OCTAVES)
 
 
 def largest(

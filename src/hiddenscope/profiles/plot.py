@@ -33,8 +33,8 @@ class Plot:
             msg = f"there is no figure {kind!r}: choose one of {', '.join(figures.KINDS)}"
             raise AttributeError(msg)
 
-        def draw(**options: Any) -> Any:
-            return figures.draw(kind, self._profile.stream, **options)
+        def draw(*views: str, **options: Any) -> Any:
+            return figures.draw(kind, self._profile.stream, *views, **options)
 
         draw.__name__ = draw.__qualname__ = kind
         draw.__doc__ = figures.describe(kind)

@@ -8,17 +8,20 @@ import numpy as np
 from matplotlib.collections import QuadMesh
 from matplotlib.patches import StepPatch
 
+from hiddenscope.figures.histogram import FEW
 from hiddenscope.figures.matplotlib.axis import label_sites
 from hiddenscope.figures.matplotlib.style import MM, TICK
 from hiddenscope.figures.matplotlib.theme import MATRIX
-from hiddenscope.figures.places import places
+from hiddenscope.figures.places import SET_OFF, places
 from hiddenscope.sites import Site
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.colors import Normalize
 
     from hiddenscope.figures.matplotlib.page import Page
+    from hiddenscope.figures.places import Places
 
 
 def site_map(
@@ -75,3 +78,50 @@ def stairs(axes: Axes, values: Any, edges: Any, **style: Any) -> None:
         ("facecolor" if filled else "edgecolor"): style.pop("color"),
     } | style
     axes.add_artist(StepPatch(np.asarray(values), np.asarray(edges), **style))
+
+
+def density_curve(axes: Axes, part: pd.DataFrame, y: str, name: str, **style: Any) -> None:
+    """Draw a column of a table of bins as a curve, faint where a bin holds few values.
+
+    Parameters
+    ----------
+    axes : Axes
+    part : DataFrame
+        The bins of one curve, as `hiddenscope.analysis.density.densities` returns them.
+    y : {'share', 'density'}
+    name : str
+        Of the curve.
+    **style
+        Colour, width of the line, order.
+    """
+    edges = np.append(part["left"].to_numpy(), part["right"].to_numpy()[-1])
+    faint = style | {"alpha": 0.3, "linewidth": 0.5}
+    for gid, least, drawn in (("all", 1, faint), ("many", FEW, style)):
+        values = part[y].where(part["count"] >= least).to_numpy(np.float64)
+        stairs(axes, values, edges, gid=f"{gid}:{name}", **drawn)
+
+
+def site_curve(
+    axes: Axes, where: Places, values: object, *, dotted: bool = True, **style: Any
+) -> None:
+    """Draw a line through blocks, points at the sites that are set off."""
+    array = np.asarray(values, np.float64)
+    marker = style.pop("marker", "o")
+    label = style.pop("label", None)
+    dash = style.pop("linestyle", "-")
+    gid = style.pop("gid", None)
+    for run in where.runs:
+        alone = where.sites[run[0]] in SET_OFF
+        axes.plot(
+            where.at[run],
+            array[run],
+            marker=marker,
+            markersize=3.2 if alone else 1.8 if dotted else 0,
+            # Hollow, so that what lies under it is seen.
+            fillstyle="none" if alone and marker != "o" else "full",
+            linestyle="none" if alone else dash,
+            linewidth=0.8,
+            label=None if alone else label,
+            gid=gid,
+            **style,
+        )

@@ -6,19 +6,30 @@ from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
 
-from hiddenscope.figures.matplotlib.style import text_width
+from hiddenscope.figures.matplotlib.style import TICK, text_width
 from hiddenscope.figures.places import SET_OFF
 from hiddenscope.words import tick
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from numpy.typing import ArrayLike
 
     from hiddenscope.figures.places import Places
 
+ROOM = 0.1
+"""The share of an axis of activations that a label needs, where it is as long as usual."""
 STEPS = (1, 2, 4, 5, 10, 20, 25, 50, 100, 200, 500, 1000)
 """Which blocks get a label: every one, every second, …"""
 
@@ -100,29 +111,101 @@ def label_sites(
             mark.set_pad(mpl.rcParams["xtick.major.pad"] + 1.3 * size)
 
 
-def value_axis(axis: Axis, scale: str, low: float, high: float, linear: float) -> None:
-    """Set up an axis of activations from `low` to `high`, linear or asinh."""
+def sites_across(axes: Axes, where: Places, points: float) -> None:
+    """Set up an x axis of sites.
+
+    Parameters
+    ----------
+    axes : Axes
+    where : Places
+    points : float
+        The width of the axes.
+    """
+    edge = 0.5 + 0.02 * where.span
+    axes.set_xlim(where.at[0] - edge, where.at[-1] + edge)
+    label_sites(axes.xaxis, where, points / (where.span + 2 * edge), size=TICK)
+    axes.set_xlabel(where.title())
+
+
+def value_axis(
+    axis: Axis, scale: str, low: float, high: float, linear: float, *, room: float = ROOM
+) -> None:
+    """Set up an axis of activations from `low` to `high`, linear or asinh.
+
+    Parameters
+    ----------
+    axis : Axis
+    scale : {'linear', 'asinh'}
+    low, high : float
+    linear : float
+        The linear part of an asinh axis.
+    room : float
+        The share of the axis that a label needs.
+    """
     axes = axis.axes
     set_scale, set_limits = (
         (axes.set_xscale, axes.set_xlim) if axis is axes.xaxis else (axes.set_yscale, axes.set_ylim)
     )
     if scale == "asinh":
         set_scale("asinh", linear_width=linear)
-        axis.set_major_locator(FixedLocator(asinh_ticks(low, high, linear)))
+        axis.set_major_locator(FixedLocator(asinh_ticks(low, high, linear, room)))
         axis.set_minor_locator(NullLocator())
     else:
-        axis.set_major_locator(MaxNLocator(6))
+        axis.set_major_locator(MaxNLocator(min(6, int(1 / room))))
     set_limits(low, high)
     axis.set_major_formatter(FuncFormatter(tick))
 
 
-def asinh_ticks(low: float, high: float, linear: float) -> list[float]:
+def magnitude_axis(
+    axes: Axes, values: ArrayLike, *, log: bool, span: tuple[float, float] | None = None
+) -> None:
+    """Set up a y axis of magnitudes, linear or logarithmic.
+
+    Parameters
+    ----------
+    axes : Axes
+    values : array
+        What is drawn: by default all of it that is finite (and above 0) is in sight.
+    log : bool
+    span : (float, float), optional
+        Where the axis begins and ends instead.
+    """
+    held = np.asarray(values, np.float64).ravel()
+    held = held[np.isfinite(held) & ((held > 0) | (not log))]
+    if log:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(numticks=7))
+    if span is None and len(held):
+        scale = axes.yaxis.get_transform()
+        low, high = scale.transform(np.array([held.min(), held.max()]))
+        room = 0.05 * (high - low) or 0.05
+        span = tuple(scale.inverted().transform(np.array([low - room, high + room])))
+    if span is not None:
+        axes.set_ylim(*span)
+    axes.yaxis.set_major_formatter(FuncFormatter(tick))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def count_axis(axes: Axes, values: ArrayLike, *, log: bool) -> None:
+    """Set up a y axis of counts, shares or densities, from those that are above 0."""
+    held = np.asarray(values, np.float64)
+    if log:
+        axes.set_yscale("log")
+        axes.set_ylim(held.min() * 0.7, held.max() * 1.6)
+        axes.yaxis.set_major_locator(LogLocator(numticks=8))
+    else:
+        axes.set_ylim(0, held.max() * 1.15)
+    axes.yaxis.set_major_formatter(FuncFormatter(tick))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def asinh_ticks(low: float, high: float, linear: float, room: float = ROOM) -> list[float]:
     """Ticks of a symmetric-logarithmic axis: 0 and few enough powers of ten on either side."""
     reach = max(abs(low), abs(high), 10 * linear)
     first, last = int(np.ceil(np.log10(linear))), int(np.floor(np.log10(reach)))
-    step = max(1, -(-(last - first + 1) // 3))
+    room = room * float(np.arcsinh(high / linear) - np.arcsinh(low / linear))
+    step = max(1, -(-(last - first + 1) // 3), int(np.ceil(room / np.log(10))))
     # Those next to zero would touch its label.
-    room = 0.1 * (np.arcsinh(high / linear) - np.arcsinh(low / linear))
     powers = [10.0**e for e in range(last, first - 1, -step)]
     powers = [p for p in powers if np.arcsinh(p / linear) >= room]
     return [t for t in (*(-p for p in powers), 0.0, *reversed(powers)) if low <= t <= high]

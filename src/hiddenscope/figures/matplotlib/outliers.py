@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from hiddenscope.figures.matplotlib.artists import site_map
-from hiddenscope.figures.matplotlib.axis import label_sites
+from hiddenscope.figures.matplotlib.axis import label_sites, magnitude_axis
 from hiddenscope.figures.matplotlib.page import Page
 from hiddenscope.figures.matplotlib.style import CELL, DOUBLE, MM, TICK, text_width
 from hiddenscope.figures.places import SET_OFF, places, spread
@@ -65,13 +65,8 @@ def _depth(page: Page, axes: Axes, shown: LargestMagnitudes) -> None:
                 linestyle="none" if alone else "-",
                 gid=f"line:{column}",
             )
-    if shown.log:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(numticks=7))
-    if shown.range:
-        axes.set_ylim(*shown.range)
-    axes.yaxis.set_major_formatter(FuncFormatter(tick))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    drawn = shown.magnitudes[list(LINES)].to_numpy(np.float64)
+    magnitude_axis(axes, drawn, log=shown.log, span=shown.range)
     axes.set_xlim(where.at[0] - 0.6, where.at[-1] + 0.6)
     axes.grid(axis="y", color=page.grey(0.882), linewidth=0.4)
     label_sites(axes.xaxis, where, 66 * page.across * MM * 72 / (where.span + 0.2), size=TICK)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hiddenscope.figures.matplotlib.artists import site_curve
 from hiddenscope.figures.matplotlib.axis import label_sites
 from hiddenscope.figures.matplotlib.key import key
 from hiddenscope.figures.matplotlib.page import Page
 from hiddenscope.figures.matplotlib.style import DOUBLE, MM, TICK
-from hiddenscope.figures.places import SET_OFF, places
+from hiddenscope.figures.places import places
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from hiddenscope.figures.look import Look
-    from hiddenscope.figures.places import Places
     from hiddenscope.figures.wing import Wing
 
 LINES = {
@@ -35,14 +33,14 @@ def draw(shown: Wing, look: Look) -> Page:
     colours = page.site_colours(shown.sites)
     for i in where.shown(step):
         site = shown.sites[i]
-        _curve(
+        site_curve(
             left, where, shown.matrix[i], dotted=step == 1, color=colours[site], gid=f"wing:{site}"
         )
     named = {"next": page.points, **page.site_colours(["embed", "final_norm"])}
     for column, (name, dash, marker) in LINES.items():
         values = shown.lines[column].to_numpy(np.float64)
         if np.isfinite(values).any():
-            _curve(
+            site_curve(
                 right,
                 where,
                 values,
@@ -66,28 +64,3 @@ def draw(shown: Wing, look: Look) -> Page:
     key(page, left, shown.sites, titled=False)
     right.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderpad=0.1, borderaxespad=0.1)
     return page
-
-
-def _curve(axes: Axes, where: Places, values: object, *, dotted: bool = True, **style: Any) -> None:
-    """Draw a line through blocks, points at the sites that are set off."""
-    array = np.asarray(values, np.float64)
-    marker = style.pop("marker", "o")
-    label = style.pop("label", None)
-    dash = style.pop("linestyle", "-")
-    gid = style.pop("gid", None)
-    for run in where.runs:
-        alone = where.sites[run[0]] in SET_OFF
-        axes.plot(
-            where.at[run],
-            array[run],
-            marker=marker,
-            markersize=3.2 if alone else 1.8 if dotted else 0,
-            # Hollow, so that what lies under it is seen.
-            fillstyle="none" if alone and marker != "o" else "full",
-            linestyle="none" if alone else dash,
-            linewidth=0.8,
-            label=None if alone else label,
-            gid=gid,
-            clip_on=False,
-            **style,
-        )
