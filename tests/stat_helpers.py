@@ -236,7 +236,8 @@ def _scales(part: Accumulator) -> dict[str, np.ndarray]:
     """Return the scale of every array of sums; what has none must be identical."""
     a = part.arrays
     if part.name == "moments":
-        return moment_scales(a["count"][..., None], a["mean"], a["m2"], a["m4"])
+        scales = moment_scales(a["count"][..., None], a["mean"], a["m2"], a["m4"])
+        return scales | {"unit_mean": np.ones_like(a["unit_mean"])}
     if part.name == "positions":
         n = a["count"] * part.layout.channels
         s = spread(n, a["mean"], a["m2"])
