@@ -99,6 +99,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut texts into parts of 300 bytes and pieces of 100, as else those of a MiB are."""
+    monkeypatch.setattr("hiddenscope.corpus.cutting.PART_BYTES", 300)
+    monkeypatch.setattr("hiddenscope.corpus.cutting.PIECE_BYTES", 100)
+
+
+@pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     """Run the command line in an empty folder, as the console script does."""
     from hiddenscope.cli import main

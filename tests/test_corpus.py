@@ -211,20 +211,18 @@ def test_no_module_shadows_a_public_name(package: str) -> None:
 
 
 @EXAMPLES
-@given(st.lists(st.text(max_size=60), max_size=12), st.integers(8, 50))
-def test_shards_keep_every_character_in_order_within_their_size(
+@given(st.lists(st.text(min_size=1, max_size=60), max_size=12), st.integers(8, 50))
+def test_shards_keep_every_document_in_order_within_their_size(
     texts: list[str], limit: int
 ) -> None:
-    documents = [corpus.Document(t, str(i)) for i, t in enumerate(texts) if t.strip()]
+    documents = [corpus.Document(t, str(i), i) for i, t in enumerate(texts)]
     made = list(corpus.shards(documents, limit))
-    sizes = [sum(len(d.text.encode("utf-8", "surrogatepass")) for d in shard) for shard in made]
-    assert all(0 < size <= limit for size in sizes)
-
-    def solid(found: list[str]) -> str:
-        return "".join("".join(found).split())
-
-    assert solid([d.text for shard in made for d in shard]) == solid([d.text for d in documents])
-    assert made == list(corpus.shards(documents, limit))
+    assert [d for shard in made for d in shard] == documents
+    sizes = [sum(len(d.text.encode()) for d in shard) for shard in made]
+    assert all(n <= limit or len(shard) == 1 for n, shard in zip(sizes, made, strict=True))
+    # No shard has room for the document that follows it.
+    following = [len(shard[0].text.encode()) for shard in made[1:]]
+    assert all(n + more > limit for n, more in zip(sizes, following, strict=False))
 
 
 class TestWindows:
@@ -507,11 +505,15 @@ class TestPacking:
             kept = list(corpus.limit_tokens(windower(DOCUMENTS, corpus.Tally()), seen))
             assert sum(w.length for w in kept) == sum(w.starts.shape[1] for w in kept) == seen
 
+    @pytest.mark.usefixtures("short_parts")
     def test_documents_are_numbered_over_shards_and_their_parts(
         self, own: PreTrainedTokenizerBase
     ) -> None:
-        shards = list(corpus.shards([replace(d, index=0) for d in DOCUMENTS], 100))
-        assert any(d.start for shard in shards for d in shard)
+        texts = [TEXT * 4, *(d.text for d in DOCUMENTS[1:])]
+        parts = list(corpus.documents([], texts))
+        shards = list(corpus.shards(parts, 100))
+        assert [d.begins for d in parts] == [True, False, False, True, True, True]
+        assert [d.part for d in parts] == [True] * 3 + [False] * 3
         whole = {}
         for pack in (True, False):
             windower = corpus.Windower(own, 16, pack=pack)
@@ -531,27 +533,25 @@ class TestPacking:
             assert reduce(corpus.Tally.merge, tallies[::-1]) == whole[pack]
             assert whole[pack].documents == 4
             assert whole[pack].windows == sum(len(windows) for windows, _ in made)
-        # What makes it a corpus does not depend on how it is cut.
-        _, apart = cut_into_windows(corpus.Windower(own, None), DOCUMENTS)
+        # What makes it a corpus does not depend on how it is cut into shards.
+        _, apart = cut_into_windows(corpus.Windower(own, None), parts)
         assert whole[True].digest == whole[False].digest == apart.digest
-        _, other = cut_into_windows(corpus.Windower(own, None), DOCUMENTS[::-1])
+        _, other = cut_into_windows(corpus.Windower(own, None), parts[::-1])
         assert other.digest == apart.digest
-        swapped = [replace(d, index=3 - d.index) for d in DOCUMENTS]
+        swapped = [replace(d, index=3 - d.index) for d in parts]
         assert cut_into_windows(corpus.Windower(own, None), swapped)[1].digest != apart.digest
 
+    @pytest.mark.usefixtures("short_parts")
     def test_equal_windows_of_a_document_are_drawn_apart(
         self, own: PreTrainedTokenizerBase
     ) -> None:
-        documents = [corpus.Document("the " * 600, "a"), corpus.Document("Rain.", "b")]
-        for shard in corpus.shards(documents, 900):
+        shards = list(corpus.shards(corpus.documents([], ["the " * 600, "Rain."]), 900))
+        for shard in shards[:-1]:
             windows, _ = cut_into_windows(corpus.Windower(own, 16, pack=True), shard)
             assert len({int(w.digest[0]) for w in windows}) < len(windows) / 2
             places = [(int(w.document[0, 0]), int(w.window[0])) for w in windows]
             assert len(set(places)) == len(places)
-        parts = [
-            cut_into_windows(corpus.Windower(own, 16, pack=True), shard)[0]
-            for shard in corpus.shards(documents, 900)
-        ]
+        parts = [cut_into_windows(corpus.Windower(own, 16, pack=True), s)[0] for s in shards]
         everywhere = [(int(w.document[0, 0]), int(w.window[0])) for ws in parts for w in ws]
         assert len(set(everywhere)) == len(everywhere) > 30
 

@@ -94,7 +94,7 @@ def test_thresholds_can_be_chosen_afterwards(full: Known, view: str) -> None:
 @pytest.mark.parametrize(
     ("thresholds", "says"),
     [
-        ({"outlier": 7.0}, r"has counts for 5 and for powers of two .*; measure again .* --outlier 7`"),
+        ({"outlier": 7.0}, r"for 5 and for powers of two .*; measure again .* --outlier 7`"),
         ({"outlier_rms": 4}, r"has counts for 3; measure again .* --outlier-rms 4`"),
         ({"massive": -1}, "massive must be a finite number"),
         ({"ratio": np.inf}, "ratio must be a finite number"),

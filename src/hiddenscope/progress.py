@@ -26,11 +26,14 @@ class Progress:
         Bytes of text; `total` is 0 where it cannot be known.
     tokens : int
         Tokens measured so far.
+    what : str
+        What is being done: before a sample is measured it is drawn.
     """
 
     done: int
     total: int
     tokens: int
+    what: str = "measuring"
 
 
 def in_notebook() -> bool:
@@ -93,7 +96,7 @@ class Meter:
             self._start = time.monotonic()
         self.tokens = step.tokens
         note = f"{step.tokens:,} tokens, {self.rate:,.0f} tokens/s" if step.tokens else ""
-        self.show("measuring", step.done, step.total, note)
+        self.show(step.what, step.done, step.total, note)
 
     def show(self, what: str, done: int = 0, total: int = 0, note: str = "") -> None:
         """Show how far something is.

@@ -34,6 +34,21 @@ def command(
     text: Annotated[
         list[str] | None, typer.Option("-t", "--text", help="A literal text; may be repeated.")
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="What to call model and run, in titles and for the folder.",
+            show_default="the model's",
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="A folder with a tokenizer, a tokenizer.json, or a name on the hub.",
+            show_default="the model's own",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Folder to write.", show_default="a new one"),
@@ -52,7 +67,16 @@ def command(
         int | None,
         typer.Option(help="Tokens of a window.", show_default="the model's context, ≤ 2048"),
     ] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Stop after this many tokens.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Stop after this many tokens, those at the beginning.")
+    ] = None,
+    sample_tokens: Annotated[
+        int | None,
+        typer.Option(help="Measure this many tokens drawn from all over the text instead."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of --sample-tokens.", show_default="0")
+    ] = None,
     batch_tokens: Annotated[int, typer.Option(help="Tokens of a batch.")] = 4096,
     dtype: Annotated[
         str | None,
@@ -120,8 +144,10 @@ def command(
     (CHAT if chat else PLAIN).select(view)
     console = Console(highlight=False)
     meter = Meter(lines=True)
-    with runs.folder_for(output, model, force=force) as folder:
+    label = runs.label_of(model) if name is None else name
+    with runs.folder_for(output, label, force=force) as folder:
         from hiddenscope.measuring import profile
+        from hiddenscope.models import load_tokenizer
         from hiddenscope.sites import check_patterns
 
         check_patterns(sites)
@@ -133,9 +159,17 @@ def command(
                 model,
                 sources or (),
                 text=text or (),
+                tokenizer=(
+                    None
+                    if tokenizer is None
+                    else load_tokenizer(tokenizer, trust_remote_code=trust_remote_code)
+                ),
+                name=name,
                 sites=sites,
                 window=window,
                 max_tokens=max_tokens,
+                sample_tokens=sample_tokens,
+                seed=seed,
                 batch_tokens=batch_tokens,
                 dtype=dtype,
                 device=device,

@@ -29,14 +29,14 @@ class Interrupted(SystemExit):
 
 
 @contextmanager
-def folder_for(output: Path | None, model: str, *, force: bool) -> Iterator[Path]:
+def folder_for(output: Path | None, label: str, *, force: bool) -> Iterator[Path]:
     """Make the folder of a run, before anything is measured; leave none behind that is empty.
 
     Parameters
     ----------
     output : Path or None
         By default a new one, ``hiddenscope-runs/demo-001``, that no other run has.
-    model : str
+    label : str
         What the new folder is named after.
     force : bool
         Whether an earlier result may be there.
@@ -54,7 +54,7 @@ def folder_for(output: Path | None, model: str, *, force: bool) -> Iterator[Path
             raise OutputError(msg)
         folder.mkdir(parents=True, exist_ok=True)
         if output is None:
-            folder = _claim(model)
+            folder = _claim(label)
             made.insert(0, folder)
         # Deleted at once: it only shows that files can be made here.
         with tempfile.TemporaryFile(dir=folder):
@@ -71,11 +71,14 @@ def folder_for(output: Path | None, model: str, *, force: bool) -> Iterator[Path
                 place.rmdir()
 
 
-def _claim(model: str) -> Path:
+def label_of(model: str) -> str:
+    """Return what a run of a model is called: the last part of its path or name."""
+    return Path(model).name.removesuffix(".gguf")
+
+
+def _claim(label: str) -> Path:
     """Make the next free folder; making it reserves it, so that no other run takes it."""
-    stem = (
-        re.sub(r"[^\w.-]+", "-", Path(model).name.removesuffix(".gguf"))[:60].strip("-.") or "run"
-    )
+    stem = re.sub(r"[^\w.-]+", "-", label)[:60].strip("-.") or "run"
     taken = [
         int(m[1])
         for p in RUNS.glob(f"{stem}-*")

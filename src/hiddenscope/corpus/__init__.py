@@ -2,12 +2,12 @@
 
 from hiddenscope.corpus.batching import batches
 from hiddenscope.corpus.chat import check_template
+from hiddenscope.corpus.document import Document
 from hiddenscope.corpus.encoding import BOS_MODES, adds_bos, check_tokenizer, special_ids
+from hiddenscope.corpus.reading import Corpus
 from hiddenscope.corpus.sharding import SHARD_BYTES, shards
 from hiddenscope.corpus.sources import (
     DEFAULT_SOURCE,
-    SPLITS,
-    Document,
     check_sources,
     documents,
     size,
@@ -20,7 +20,7 @@ __all__ = [
     "BOS_MODES",
     "DEFAULT_SOURCE",
     "SHARD_BYTES",
-    "SPLITS",
+    "Corpus",
     "Document",
     "Tally",
     "Windower",

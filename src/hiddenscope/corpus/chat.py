@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from hiddenscope.corpus.conversations import Message
-    from hiddenscope.corpus.sources import Document
+    from hiddenscope.corpus.document import Document
 
 _TEMPLATE = CHAT.index(TEMPLATE)
 _ASSISTANT = CHAT.index("assistant")

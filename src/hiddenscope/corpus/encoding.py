@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hiddenscope.corpus.sources import Document
+    from hiddenscope.corpus.document import Document
 
     Piece: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int8]]
 
@@ -115,8 +115,17 @@ class Encoder:
         """Cut a document into pieces of at most `length` tokens; none is empty.
 
         A text is cut so that every piece carries the special tokens that the tokenizer adds; a
-        conversation just as it was rendered.
+        conversation just as it was rendered. Tokens beyond the document's limit are left out.
         """
+        left = document.limit
+        for ids, strata in self._unlimited(document, length):
+            yield ids[:left], strata[:left]
+            if left is not None:
+                left -= len(ids)
+                if left <= 0:
+                    return
+
+    def _unlimited(self, document: Document, length: int | None) -> Iterator[Piece]:
         if self.chat:
             yield from self._cut(*self._without_bos(render(self.tokenizer, document)), length)
             return

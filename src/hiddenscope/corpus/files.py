@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 import json
 import os
 import shlex
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from hiddenscope.corpus.decoding import UTF8, decode, decoded, marked
 from hiddenscope.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from io import BufferedReader
 
 _READ_BY_PANDAS = {
     ".json": "pd.read_json({0})",
@@ -23,16 +25,8 @@ _READ_BY_PANDAS = {
     ".parquet": "pd.read_parquet({0})",
 }
 """Rows in a form that is not prose, and what turns them into JSONL."""
-UTF8 = "utf-8-sig"
-_MARKS = {
-    # The mark of UTF-16 begins that of UTF-32, which is therefore looked for first.
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-MAX_NUL = 0.05
-"""The share of NUL from which something is no text; UTF-16 read as UTF-8 is half of it."""
+BLOCK = 1 << 18
+"""Bytes that are read at once."""
 
 
 def has_rows(path: Path) -> bool:
@@ -81,6 +75,24 @@ def find(source: str, *, chat: bool = False) -> list[Path]:
         msg = f"the file {source!r} is empty"
         raise SourceError(msg)
     return [path]
+
+
+def check_seekable(sources: Sequence[str]) -> None:
+    """Refuse pipes among sources that are to be read twice.
+
+    Raises
+    ------
+    SourceError
+        The message says how to give the text instead.
+    """
+    for source in sources:
+        path = Path(source)
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            msg = (
+                f"{source!r} is a pipe, which can be read only once, but a sample is drawn from a "
+                "text that is read twice: name a file, or use - for standard input"
+            )
+            raise SourceError(msg)
 
 
 def skipped(source: str, *, chat: bool = False) -> str:
@@ -135,52 +147,20 @@ def read(path: Path) -> bytes:
         raise SourceError(msg) from error
 
 
-def decode(data: bytes, name: str) -> str:
-    """Read UTF-8, or what a byte order mark says; `name` is for the error.
-
-    Raises
-    ------
-    SourceError
-        It is neither, or is full of NUL and so no text; the message says how to convert it.
-    """
-    codec = _marked(data)
+def blocks(file: BinaryIO, name: str) -> Iterator[bytes]:
+    """Yield what is left of an open file, block by block; `name` is for the error."""
     try:
-        text = data.decode(codec)
-    except UnicodeDecodeError as error:
-        what = "UTF-8" if codec == UTF8 else f"whole {codec.upper()}, as its first bytes say"
-        msg = (
-            f"{name!r} is not {what}: byte {error.start} is 0x{data[error.start]:02X}; "
-            f"{_conversion(data)}"
-        )
+        while block := file.read(BLOCK):
+            yield block
+    except OSError as error:
+        msg = f"cannot read {name!r}: {_reason(error)}"
         raise SourceError(msg) from error
-    if text.count("\0") > MAX_NUL * len(text):
-        msg = f"{name!r} is full of NUL and so no UTF-8 text; {_conversion(data)}"
-        raise SourceError(msg)
-    return text
 
 
-def _marked(data: bytes) -> str:
-    return next((codec for mark, codec in _MARKS.items() if data.startswith(mark)), UTF8)
-
-
-def _conversion(data: bytes) -> str:
-    """Say how to make UTF-8 of bytes that are not, as far as their form tells."""
-    # Latin letters in UTF-16 have their NUL second (little endian) or first. Windows-1252 has
-    # all that Latin-1 has, and quotation marks where that has none.
-    data = data[: 1 << 16]
-    nul = [data[start::2].count(0) for start in (0, 1)]
-    wide = max(nul) > MAX_NUL * len(data)
-    codec = ("utf-16le" if nul[1] > nul[0] else "utf-16be") if wide else "windows-1252"
-    text = data.decode(codec, "replace")
-    strange = sum(not (c.isprintable() or c.isspace()) or c == "\ufffd" for c in text)
-    if strange > MAX_NUL * len(text):
-        return "if it is text, find its encoding, for example with file -i, and convert it"
-    return f"convert it, for example with iconv -f {codec} -t utf-8"
-
-
-def as_prose(path: Path, column: str) -> Iterator[tuple[str, str]]:
-    """Yield a file of prose as one text."""
-    yield str(path), decode(read(path), str(path))
+def as_prose(path: Path, column: str) -> Iterator[tuple[str, Iterable[str]]]:
+    """Yield a file of prose as one text, which is read block by block."""
+    with _open(path) as file:
+        yield str(path), decoded(blocks(file, str(path)), str(path))
 
 
 def as_rows(path: Path, column: str) -> Iterator[tuple[str, str]]:
@@ -189,14 +169,15 @@ def as_rows(path: Path, column: str) -> Iterator[tuple[str, str]]:
         yield f"{path}:{number}", text
 
 
-READERS: dict[str, Callable[[Path, str], Iterator[tuple[str, str]]]] = {
+READERS: dict[str, Callable[[Path, str], Iterator[tuple[str, str | Iterable[str]]]]] = {
     **dict.fromkeys((".txt", ".text", ".md", ".rst", ""), as_prose),
     **dict.fromkeys((".jsonl", ".ndjson"), as_rows),
 }
 """By suffix: what yields the name and the text of each document of a file.
 
-They are called with the path and the column of the text. A folder is searched for these suffixes;
-a file of any other that is named by itself is read as prose.
+They are called with the path and the column of the text. A text that may be larger than memory is
+an iterator of its parts, which is read before the next text is asked for. A folder is searched for
+these suffixes; a file of any other that is named by itself is read as prose.
 """
 
 
@@ -230,13 +211,8 @@ def rows(path: Path, column: str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the number and the text of each line, one in memory at a time."""
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        msg = f"cannot read {str(path)!r}: {_reason(error)}"
-        raise SourceError(msg) from error
-    with file:
-        codec = _marked(file.peek(4)[:4])
+    with _open(path) as file:
+        codec = marked(file.peek(4)[:4])
         if codec == UTF8:
             for number, line in enumerate(file, 1):
                 yield number, decode(line, f"{path}:{number}")
@@ -249,6 +225,17 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         except UnicodeError as error:
             msg = f"{path}:{number + 1} is not whole {codec.upper()}: {error}"
             raise SourceError(msg) from error
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[BufferedReader]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        msg = f"cannot read {str(path)!r}: {_reason(error)}"
+        raise SourceError(msg) from error
+    with file:
+        yield file
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -2,76 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-import sys
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, BinaryIO
 
+from hiddenscope.corpus import cutting
 from hiddenscope.corpus.conversations import conversation, whole_characters
+from hiddenscope.corpus.decoding import decode, decoded
+from hiddenscope.corpus.document import Document
 from hiddenscope.corpus.files import (
     READERS,
     as_prose,
-    decode,
+    blocks,
     find,
     rows,
     sample,
     skipped,
     texts_of,
 )
+from hiddenscope.corpus.stdin import PIPE, STDIN, STDIN_NAME, standard_input
 from hiddenscope.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 DEFAULT_SOURCE = "sample:mixed"
-STDIN = "-"
-SPLITS = ("document", "lines", "paragraphs")
-
-_BREAK = r"(?:\r\n|\n|\r(?!\n))"
-_BORDERS = {"lines": _BREAK, "paragraphs": rf"{_BREAK}[^\S\r\n]*{_BREAK}\s*"}
-"""What cuts a text; str.splitlines would cut at U+2028 and other marks inside of lines too."""
-
 TEXT_COLUMN, CHAT_COLUMN = "text", "messages"
-
-
-@dataclass(frozen=True)
-class Document:
-    """One text, from whose start positions and windows are counted.
-
-    Attributes
-    ----------
-    text : str
-        Of a chat: its messages (and tools, if any) as canonical JSON.
-    name : str
-        Where it came from, such as ``book.txt`` or ``rows.jsonl:12``.
-    index : int
-        Place in the corpus.
-    start : int
-        Of a part of a document that is longer than a shard: the byte of the document where it
-        starts.
-    whole : int, optional
-        Of such a part: the digest of the whole document.
-    messages : tuple of dict, optional
-        Of a chat.
-    tools : tuple of dict, optional
-        The tools that the model of a chat may call.
-    """
-
-    text: str
-    name: str
-    index: int = 0
-    start: int = 0
-    whole: int | None = None
-    messages: tuple[dict[str, Any], ...] | None = None
-    tools: tuple[dict[str, Any], ...] | None = None
-
-    @cached_property
-    def digest(self) -> int:
-        """The first 64 bits of the SHA-256 of the text."""
-        digest = hashlib.sha256(self.text.encode()).digest()
-        return int.from_bytes(digest[:8], "little")
 
 
 def check_sources(
@@ -89,8 +44,8 @@ def check_sources(
         A source does not exist, is empty or holds no text; `split` is unknown; for chats, a
         source is not JSONL.
     """
-    if split not in SPLITS:
-        msg = f"unknown split {split!r}: choose one of {', '.join(SPLITS)}"
+    if split not in cutting.SPLITS:
+        msg = f"unknown split {split!r}: choose one of {', '.join(cutting.SPLITS)}"
         raise SourceError(msg)
     if chat:
         _check_chat(sources, texts, split)
@@ -103,7 +58,9 @@ def check_sources(
     for source in sources:
         if source.startswith("sample:"):
             sample(source)
-        elif source != STDIN:
+        elif source == STDIN:
+            standard_input()
+        else:
             find(source, chat=chat)
 
 
@@ -145,8 +102,13 @@ def documents(
     column: str | None = None,
     split: str = "document",
     chat: bool = False,
+    pieces: bool = False,
+    stdin: BinaryIO | None = None,
 ) -> Iterator[Document]:
     """Read documents one by one: the literal texts first, then the sources in order.
+
+    A text of more than 1 MiB comes in parts, each some of its pieces (`cutting.pieces`); no more
+    than one of them is in memory. A chat is never cut, because its messages belong together.
 
     Parameters
     ----------
@@ -163,6 +125,10 @@ def documents(
         Cut each text finer than a file or row.
     chat : bool
         Each row is a conversation.
+    pieces : bool
+        Each piece of a text is a part of its own.
+    stdin : file, optional
+        What stands for standard input.
 
     Yields
     ------
@@ -178,45 +144,69 @@ def documents(
     if chat:
         yield from _chats(sources, CHAT_COLUMN if column is None else column)
         return
-    for number, text in enumerate(texts, 1):
-        yield from _cut(text, f"text {number}", split)
-    for source in sources:
-        for name, text in _read(source, TEXT_COLUMN if column is None else column):
-            yield from _cut(text, name, split)
+    limit = cutting.PIECE_BYTES if pieces else cutting.PART_BYTES
+    index = 0
+    for name, chunks in _texts(sources, texts, TEXT_COLUMN if column is None else column, stdin):
+        for text_name, text in _split(name, map(whole_characters, chunks), split):
+            begins = True
+            for start, part, last in cutting.parts(text, limit, cutting.PIECE_BYTES):
+                if part.strip():
+                    cut = start > 0 or not last
+                    yield Document(part, text_name, index, start, part=cut, begins=begins)
+                    begins = False
+            index += not begins
 
 
 def _chats(sources: Sequence[str], column: str) -> Iterator[Document]:
-    for path in (path for source in sources for path in find(source, chat=True)):
-        for number, row in rows(path, column):
-            name = f"{path}:{number}"
-            text, messages, tools = conversation(row, column, name)
-            yield Document(text, name, messages=messages, tools=tools)
+    found = (
+        (f"{path}:{number}", row)
+        for source in sources
+        for path in find(source, chat=True)
+        for number, row in rows(path, column)
+    )
+    for index, (name, row) in enumerate(found):
+        text, messages, tools = conversation(row, column, name)
+        yield Document(text, name, index, messages=messages, tools=tools)
 
 
-def _read(source: str, column: str) -> Iterator[tuple[str, str]]:
+def _texts(
+    sources: Sequence[str], texts: Sequence[str], column: str, stdin: BinaryIO | None
+) -> Iterator[tuple[str, Iterable[str]]]:
+    for number, text in enumerate(texts, 1):
+        yield f"text {number}", [text]
+    for source in sources:
+        for name, found in _read(source, column, stdin):
+            yield name, [found] if isinstance(found, str) else found
+
+
+def _read(
+    source: str, column: str, stdin: BinaryIO | None
+) -> Iterator[tuple[str, str | Iterable[str]]]:
     if source.startswith("sample:"):
         path = sample(source)
-        found = (
+        numbered = (
             texts_of(path, TEXT_COLUMN)
             if path.suffix == ".jsonl"
             else [(1, decode(path.read_bytes(), source))]
         )
-        for number, text in found:
+        for number, text in numbered:
             yield f"{source}#{number}", text
         return
     if source == STDIN:
-        if sys.stdin is None:
-            msg = "standard input (-) is closed: pipe a text into it"
+        found = blocks(standard_input() if stdin is None else stdin, STDIN_NAME)
+        first = next(found, None)
+        if first is None:
+            msg = f"standard input (-) is empty: {PIPE}"
             raise SourceError(msg)
-        yield "standard input", decode(sys.stdin.buffer.read(), "standard input")
+        yield STDIN_NAME, decoded(chain([first], found), STDIN_NAME)
         return
     for path in find(source):
         yield from READERS.get(path.suffix.lower(), as_prose)(path, column)
 
 
-def _cut(text: str, name: str, split: str) -> Iterator[Document]:
-    text = whole_characters(text)
-    pieces = re.split(_BORDERS[split], text) if split in _BORDERS else [text]
-    for number, piece in enumerate(pieces, 1):
-        if piece.strip():
-            yield Document(piece, name if split == "document" else f"{name}#{number}")
+def _split(name: str, chunks: Iterable[str], split: str) -> Iterator[tuple[str, Iterable[str]]]:
+    if split == "document":
+        yield name, chunks
+        return
+    for number, text in enumerate(cutting.split_text(chunks, split), 1):
+        yield f"{name}#{number}", [text]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hiddenscope.corpus.sources import Document
+    from hiddenscope.corpus.document import Document
 
 
 @dataclass
@@ -20,7 +20,8 @@ class Tally:
         Documents begun, those of them that lie in several windows, windows, and those of them
         that start with the tokenizer's BOS or CLS.
     digest : int
-        Of 256 bits: the exclusive or of a SHA-256 of each document's index and text.
+        Of 256 bits: the exclusive or of a SHA-256 of the place and text of each document, or of
+        each part of a long one.
     """
 
     documents: int = 0
@@ -31,13 +32,11 @@ class Tally:
 
     def begin(self, document: Document) -> None:
         """Count a document; a later part of one is none of its own."""
-        if document.start:
-            return
-        self.documents += 1
-        # One that is longer than a shard does not fit into a window either.
-        self.cut += document.whole is not None
-        whole = document.digest if document.whole is None else document.whole
-        content = document.index.to_bytes(8, "little") + whole.to_bytes(8, "little")
+        self.documents += document.begins
+        # One that is longer than a part does not fit into a window either.
+        self.cut += document.begins and document.part
+        place = [document.index, document.digest, *[document.start] * (document.start > 0)]
+        content = b"".join(number.to_bytes(8, "little") for number in place)
         self.digest ^= int.from_bytes(hashlib.sha256(content).digest(), "little")
 
     def describe(self) -> dict[str, int | str]:

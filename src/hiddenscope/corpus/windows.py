@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedTokenizerBase
 
+    from hiddenscope.corpus.document import Document
     from hiddenscope.corpus.encoding import Piece
-    from hiddenscope.corpus.sources import Document
     from hiddenscope.corpus.tally import Tally
 
 
@@ -37,8 +37,7 @@ class Windower:
     pack : bool
         Join the documents of a shard, as in GPT-2's training, and cut them into full windows.
         Where no BOS stands between two documents the tokenizer's EOS, if it has one, is put after
-        the first. A part of a document that is longer than a shard is a text of its own here, as
-        it is elsewhere.
+        the first. A part of a long document is a text of its own here, as it is elsewhere.
     chat : bool
         Documents are conversations, which the tokenizer's chat template writes.
 
@@ -99,7 +98,7 @@ class Windower:
             tally.begin(document)
             for number, (ids, strata) in enumerate(self.encoder.pieces(document, self.length)):
                 # Of a document in parts this was counted with its first.
-                tally.cut += number == 1 and document.whole is None
+                tally.cut += number == 1 and not document.part
                 yield Tokens.of_window(
                     ids,
                     strata,
@@ -122,7 +121,7 @@ class Windower:
         )
         starts = np.isin(np.arange(len(ids)), begins)
         waiting = list(zip(begins, shard, strict=False))[::-1]
-        cut = {d.index for d in shard if d.whole is not None}
+        cut = {d.index for d in shard if d.part}
         for number, start in enumerate(range(0, len(ids), length)):
             here = slice(start, start + length)
             while waiting and waiting[-1][0] < start + length:

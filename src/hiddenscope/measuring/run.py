@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,8 +13,9 @@ from hiddenscope.errors import InputError
 from hiddenscope.measuring.layouts import make_options
 from hiddenscope.measuring.loop import Loop
 from hiddenscope.measuring.recorder import Recorder
+from hiddenscope.measuring.subject import subject, window_length
 from hiddenscope.measuring.unread import unread_checks
-from hiddenscope.models import DEMO, adopt, context_length, evaluation, load, repeatable
+from hiddenscope.models import DEMO, evaluation, repeatable
 from hiddenscope.progress import Meter, Progress
 from hiddenscope.strata import CHAT, PLAIN
 
@@ -24,15 +24,16 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from hiddenscope.models import LoadedModel
     from hiddenscope.profiles import Profile
 
-DEFAULT_WINDOW = 2048
 DEFAULT_BATCH_TOKENS = 4096
 
 _KINDS = {
     "window": arguments.optional(arguments.WHOLE),
     "max_tokens": arguments.optional(arguments.WHOLE),
+    "sample_tokens": arguments.optional(arguments.WHOLE),
+    "seed": arguments.optional(arguments.WHOLE),
+    "name": arguments.optional(arguments.TEXT),
     "batch_tokens": arguments.WHOLE,
     "shard_bytes": arguments.WHOLE,
     "dtype": arguments.optional(arguments.DTYPE),
@@ -58,6 +59,8 @@ def profile(
     sites: str | Iterable[str] = "trunk",
     window: int | None = None,
     max_tokens: int | None = None,
+    sample_tokens: int | None = None,
+    seed: int | None = None,
     batch_tokens: int = DEFAULT_BATCH_TOKENS,
     dtype: str | None = None,
     device: str = "cpu",
@@ -70,6 +73,7 @@ def profile(
     bos: str = "auto",
     pack: bool = False,
     shard_bytes: int = corpus.SHARD_BYTES,
+    name: str | None = None,
     progress: bool | Callable[[Progress], None] | None = None,
     **options: float,
 ) -> Profile:
@@ -86,14 +90,22 @@ def profile(
     text : str or iterable of str
         Literal texts, a document each.
     tokenizer : PreTrainedTokenizerBase, optional
-        For a loaded model.
+        For a loaded model, or one that comes without; in place of its own otherwise.
     sites : str or iterable of str
         ``trunk`` (default), ``hf``, ``all``, sites or patterns such as ``block.*.attn_out``; of
         an encoder-decoder also of one stream: ``decoder/block.*.cross_out``.
     window : int, optional
         Tokens of a window; by default the model's context, at most 2,048.
     max_tokens : int, optional
-        Stop after this number of tokens.
+        Stop after this number of tokens, those at the beginning of the text.
+    sample_tokens : int, optional
+        Measure this number of tokens from all over the text instead. It is read once and cut at
+        ends of paragraphs into pieces of at most 64 KiB, and never whole in memory. Pieces with
+        the smallest hash of seed, document and place are taken until they hold the tokens (of
+        the last one only its first tokens), and measured in the order of the text, each a text of
+        its own. The same seed and text give the same pieces, whatever the other options.
+    seed : int, optional
+        Of the sample, by default 0.
     batch_tokens : int
         Tokens of a batch, padding included.
     dtype : {'float32', 'bfloat16', 'float16'}, optional
@@ -115,10 +127,12 @@ def profile(
         Join documents and cut them into full windows, as in GPT-2's training.
     shard_bytes : int
         Bytes of text in a shard; the statistics of each shard are folded into those of the run.
+    name : str, optional
+        How the model is called in titles and the manifest.
     progress : bool or callable, optional
         By default a bar on standard error in terminals and notebooks; True elsewhere too, as a
-        line every 10 seconds; False never. A function is called with a `Progress` when the model
-        is loaded and after every batch.
+        line every 10 seconds; False never. A function is called with a `Progress` while a sample
+        is drawn, when measuring begins and after every batch.
     **options : float
         ``sample_mib``, the budget of the sample of whole hidden states; the thresholds
         ``outlier``, ``outlier_rms``, ``massive`` and ``massive_ratio``.
@@ -139,46 +153,41 @@ def profile(
         corpus.check_tokenizer(tokenizer)
     if not origins and not texts:
         origins = [corpus.DEFAULT_SOURCE]
-    window, max_tokens, batch_tokens, shard_bytes = _at_least(
+    window, max_tokens, sample_tokens, batch_tokens, shard_bytes = _at_least(
         window=(window, 4),
         max_tokens=(max_tokens, 2),
+        sample_tokens=(sample_tokens, 2),
         batch_tokens=(batch_tokens, 1),
         shard_bytes=(shard_bytes, 1),
     )
+    _check_sample(sample_tokens, max_tokens, seed)
     chosen = make_options(CHAT if chat else PLAIN, options)
-    corpus.check_sources(origins, texts, split, chat=chat)
+    given = corpus.Corpus(origins, texts, column, split, chat)
     with _showing(progress, model) as tell:
-        loaded = _load(
+        loaded = subject(
             model,
             tokenizer,
+            name,
             dtype=None if dtype is None else str(dtype).removeprefix("torch."),
             device=str(device),
             revision=revision,
             device_map=device_map,
             trust_remote_code=trust_remote_code,
         )
-        if loaded.tokenizer is None:
-            msg = "a loaded model needs its tokenizer: profile(model, tokenizer=...)"
-            raise InputError(msg)
-        length = _window(loaded, window)
+        length = window_length(loaded, window)
         windower = corpus.Windower(loaded.tokenizer, length, bos=bos, pack=pack, chat=chat)
         recorder = Recorder(loaded, chosen, sites=sites)
-        loop = Loop(recorder, windower, batch_tokens, max_tokens, tell)
-        documents = corpus.documents(origins, texts, column=column, split=split, chat=chat)
-        total = corpus.size(origins, texts, chat=chat)
-        not_read = corpus.unread_files(origins, chat=chat)
-        if tell is not None:
-            tell(Progress(0, total, 0))
-        with evaluation(loaded.model), repeatable(loaded.model) as loop.again:
-            state = loop.run(corpus.shards(documents, shard_bytes), total)
+        loop = Loop(recorder, windower, batch_tokens, sample_tokens or max_tokens, tell)
+        with (
+            given.read(windower, sample_tokens, int(seed or 0), _drawing(tell)) as reading,
+            evaluation(loaded.model),
+            repeatable(loaded.model) as loop.again,
+        ):
+            if tell is not None:
+                tell(Progress(0, reading.size, 0))
+            state = loop.run(corpus.shards(reading.documents, shard_bytes), reading.size)
     described = {
-        "name": _corpus_name(origins, texts),
-        "sources": origins,
-        "texts": len(texts),
-        "column": column,
-        "left_out": not_read,
-        "split": split,
-        "chat": chat,
+        **given.describe(reading.drawn),
         "bos": bos,
         "pack": pack,
         **state.corpus.describe(),
@@ -187,9 +196,33 @@ def profile(
         "shards": loop.shards,
         "shard_bytes": shard_bytes,
     }
-    run = {"batch_tokens": batch_tokens, "threads": torch.get_num_threads(), "seeds": {}}
-    left = unread_checks(not_read, loaded.identity)
+    run = {
+        "batch_tokens": batch_tokens,
+        "threads": torch.get_num_threads(),
+        "seeds": {} if reading.drawn is None else {"sample_tokens": reading.drawn.seed},
+    }
+    left = unread_checks(described, loaded.identity)
     return recorder.build(state, described, run, lambda: [*left, *loop.independence.checks()])
+
+
+def _check_sample(sample_tokens: int | None, max_tokens: int | None, seed: int | None) -> None:
+    msg = ""
+    if sample_tokens is not None and max_tokens is not None:
+        msg = (
+            "sample_tokens and max_tokens cannot both be given: the one measures tokens from all "
+            "over the text, the other those at its beginning"
+        )
+    elif sample_tokens is None and seed is not None:
+        msg = "a seed is that of a sample: give sample_tokens too"
+    if msg:
+        raise InputError(msg)
+
+
+def _drawing(tell: Callable[[Progress], None] | None) -> Callable[[int, int], None]:
+    """Return what is told how far the text was looked through for a sample."""
+    if tell is None:
+        return lambda done, total: None
+    return lambda done, total: tell(Progress(done, total, 0, "drawing"))
 
 
 @contextmanager
@@ -206,36 +239,6 @@ def _showing(
         yield meter
 
 
-def _load(
-    model: str | os.PathLike[str] | PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase | None,
-    **options: Any,
-) -> LoadedModel:
-    if isinstance(model, str | os.PathLike):
-        loaded = load(os.fsdecode(model), **options)
-        if tokenizer is None:
-            return loaded
-        # What the loader says of the model's own tokenizer does not hold for another.
-        kept = {k: v for k, v in loaded.identity.items() if not k.startswith("tokenizer_")}
-        return replace(loaded, tokenizer=tokenizer, identity=kept)
-    usual = {"dtype": None, "device": "cpu", "revision": None, "device_map": None}
-    given = [key for key, value in options.items() if value != usual.get(key, False)]
-    if given:
-        msg = f"{' and '.join(given)} are for models loaded by name: load the model so yourself"
-        raise InputError(msg)
-    return adopt(model, tokenizer)
-
-
-def _window(loaded: LoadedModel, window: int | None) -> int | None:
-    usable = context_length(loaded.model, loaded.tokenizer)
-    if window is None:
-        return min(usable, DEFAULT_WINDOW) if usable else DEFAULT_WINDOW
-    if usable is not None and window > usable:
-        msg = f"a window of {window:,} tokens is longer than the model's context of {usable:,}"
-        raise InputError(msg)
-    return window
-
-
 def _at_least(**bounds: tuple[Any, int]) -> list[Any]:
     """Return whole numbers, each of which is None or not below its bound."""
     for name, (value, minimum) in bounds.items():
@@ -243,8 +246,3 @@ def _at_least(**bounds: tuple[Any, int]) -> list[Any]:
             msg = f"{name} must be at least {minimum}, got {value}"
             raise InputError(msg)
     return [None if value is None else int(value) for value, _ in bounds.values()]
-
-
-def _corpus_name(sources: list[str], texts: list[str]) -> str:
-    parts = [*([f"{len(texts)} given text{'s' * (len(texts) > 1)}"] if texts else []), *sources]
-    return ", ".join(parts[:3]) + (f" and {len(parts) - 3} more" if len(parts) > 3 else "")

@@ -1,24 +1,27 @@
-"""What was not read, said beside a run's checks: files of folders, parts of checkpoints."""
+"""What was not read, said beside a run's checks: of the text, folders and checkpoints."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from hiddenscope.capture import Check
+from hiddenscope.words import number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _SHOWN = 3
+_FEW_PIECES = 10
+"""Of fewer pieces, what one of them happens to be about counts for more than a tenth."""
 
 
-def unread_checks(folders: Mapping[str, str], identity: Mapping[str, Any]) -> list[Check]:
+def unread_checks(corpus: Mapping[str, Any], identity: Mapping[str, Any]) -> list[Check]:
     """Return a check for each kind of thing that was left out.
 
     Parameters
     ----------
-    folders : mapping of str to str
-        What each folder of the corpus has that is not read, in words.
+    corpus : mapping
+        What the manifest says of the text.
     identity : mapping
         Of the loaded model; one that was loaded by the user says nothing of its checkpoint.
 
@@ -28,8 +31,10 @@ def unread_checks(folders: Mapping[str, str], identity: Mapping[str, Any]) -> li
     """
     checks = [
         Check("folder", True, f"of the files of {folder!r}: {what}", "note")
-        for folder, what in folders.items()
+        for folder, what in corpus["left_out"].items()
     ]
+    if corpus["sample"] is not None:
+        checks.append(Check("sample", True, _sample_words(corpus["sample"]), "note"))
     weights, files = identity.get("unused_weights"), identity.get("unread_files")
     if weights:
         detail = (
@@ -41,6 +46,20 @@ def unread_checks(folders: Mapping[str, str], identity: Mapping[str, Any]) -> li
         detail = f"the model's folder holds more weights, which were not read: {_named(files)}"
         checks.append(Check("checkpoint files", True, detail, "note"))
     return checks
+
+
+def _sample_words(sample: Mapping[str, Any]) -> str:
+    drawn, pieces = sample["pieces"], sample["of_pieces"]
+    words = (
+        f"{sample['read_tokens']:,} tokens drawn by hash (seed {sample['seed']}), in {drawn:,} of "
+        f"the {pieces:,} pieces of {sample['of_documents']:,} documents, "
+        f"{number(sample['of_bytes'] / 1e6)} MB of text"
+    )
+    if sample["read_tokens"] < sample["tokens"]:
+        words += f": all of it, {sample['tokens']:,} were asked for"
+    elif drawn < min(_FEW_PIECES, pieces):
+        words += "; so few pieces may not speak for all of it: draw more tokens"
+    return words
 
 
 def _named(names: Sequence[str]) -> str:

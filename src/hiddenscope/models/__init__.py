@@ -19,6 +19,7 @@ from hiddenscope.models.rotary import DYNAMIC, Rotary, find_rotary, has_known_ro
 from hiddenscope.models.sparse_attention import attended_tokens
 from hiddenscope.models.structure import DECODER, RESIDUAL, Stream, Structure
 from hiddenscope.models.taps import Tap, same_bits, value_of
+from hiddenscope.models.tokenizers import check_fits, load_tokenizer
 
 __all__ = [
     "DECODER",
@@ -36,6 +37,7 @@ __all__ = [
     "adopt",
     "attended_tokens",
     "batch_shift",
+    "check_fits",
     "context_length",
     "describe",
     "evaluation",
@@ -46,6 +48,7 @@ __all__ = [
     "has_known_rotary",
     "left_alone",
     "load",
+    "load_tokenizer",
     "padding_id",
     "padding_shift",
     "plain_ids",

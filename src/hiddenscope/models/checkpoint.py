@@ -32,8 +32,13 @@ _TOKENIZER_FILES = (
 )
 
 
-def check_folder(name: str, folder: Path) -> None:
-    """Refuse a folder that lacks a configuration, a tokenizer or safetensors weights."""
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds the files of a tokenizer."""
+    return any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES)
+
+
+def check_folder(name: str, folder: Path, *, tokenizer: bool = True) -> None:
+    """Refuse a folder that lacks a configuration, safetensors weights or a needed tokenizer."""
     if (folder / "adapter_config.json").is_file():
         # Without peft, transformers would leave it out and say nothing.
         raise _adapter(name)
@@ -48,11 +53,11 @@ def check_folder(name: str, folder: Path) -> None:
             f"if it holds texts, say `hiddenscope profile demo {shlex.quote(name)}`"
         )
         raise ModelError(msg)
-    if not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
+    if tokenizer and not has_tokenizer(folder):
         msg = (
             f"{name!r} holds no tokenizer files (such as tokenizer.json): copy the tokenizer's "
-            "files into the folder, or load both yourself and call "
-            "hiddenscope.profile(model, tokenizer=...)"
+            "files into the folder, or name its folder with --tokenizer (in Python "
+            "hiddenscope.profile(model, tokenizer=...) takes one that is loaded)"
         )
         raise ModelError(msg)
     if not any(folder.glob("*.safetensors")):
@@ -68,8 +73,9 @@ def check_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
     # Where the files are missing, transformers makes a tokenizer that knows special tokens only.
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
         msg = (
-            f"{name!r} comes without a vocabulary: its tokenizer files are missing or empty; load "
-            "model and tokenizer yourself and call hiddenscope.profile(model, tokenizer=...)"
+            f"{name!r} comes without a vocabulary: its tokenizer files are missing or empty; name "
+            "the folder of another tokenizer with --tokenizer (in Python "
+            "hiddenscope.profile(model, tokenizer=...) takes one that is loaded)"
         )
         raise ModelError(msg)
 

@@ -19,9 +19,10 @@ from hiddenscope.models.adopting import adopt
 from hiddenscope.models.context import context_length
 from hiddenscope.models.guard import attempt, quiet
 from hiddenscope.models.loaded import LoadedModel, describe
+from hiddenscope.models.tokenizers import with_tokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 __all__ = ["DEMO", "DTYPES", "LoadedModel", "adopt", "context_length", "describe", "load"]
 
@@ -35,6 +36,7 @@ _DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 def load(
     name: str,
     *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     dtype: str | None = None,
     device: str = "cpu",
     revision: str | None = None,
@@ -47,6 +49,8 @@ def load(
     ----------
     name : str
         ``demo``, a folder in Hugging Face format, a GGUF file, or the name of a model on the hub.
+    tokenizer : PreTrainedTokenizerBase, optional
+        In place of the model's own, which may then be missing.
     dtype : {'float32', 'bfloat16', 'float16'}, optional
         By default as the model's configuration says; float32 for a GGUF file.
     device : str
@@ -84,7 +88,8 @@ def load(
     if name != DEMO and (gguf := gguf_file.find(name)):
         _check_revision(name, revision)
         precision = DTYPES[dtype] if dtype else None
-        return gguf_file.load(name, gguf, dtype=precision, device=device, device_map=device_map)
+        made = gguf_file.load(name, gguf, dtype=precision, device=device, device_map=device_map)
+        return with_tokenizer(made, tokenizer)
     folder = _local_folder(name)
     # Where the hub cannot be asked, what is cached is all there is.
     where: dict[str, Any] = {}
@@ -93,15 +98,16 @@ def load(
         where = {"revision": commit, "local_files_only": not reachable}
     else:
         _check_revision(name, revision)
-        checkpoint.check_folder(name, folder)
+        checkpoint.check_folder(name, folder, tokenizer=tokenizer is None)
     source, what = str(folder) if folder else name, f"{name!r}{hub.at(revision)}"
     with quiet():
         owners = attempt(what, hub.owners_of_code, source, where) if trust_remote_code else []
         _warn_of_code(name, owners)
         code = {"trust_remote_code": trust_remote_code, **where}
         config = attempt(what, AutoConfig.from_pretrained, source, **code)
-        tokenizer = attempt(what, AutoTokenizer.from_pretrained, source, **code)
-        checkpoint.check_tokenizer(name, tokenizer)
+        if tokenizer is None:
+            tokenizer = attempt(what, AutoTokenizer.from_pretrained, source, **code)
+            checkpoint.check_tokenizer(name, tokenizer)
         method = attempt(what, checkpoint.check_quantisation, name, config)
         what += f", quantised with {method}" if method else ""
         if device_map is None:
