@@ -65,7 +65,8 @@ def direct(
     for shard in corpus.shards(documents):
         windows = list(corpus.limit_tokens(windower(shard, corpus.Tally()), left))
         left = None if left is None else left - sum(w.length for w in windows)
-        for batch in corpus.batches(windows, batch_tokens):
+        groups = corpus.groups(windows, batch_tokens)
+        for batch in (b for group in groups for b in corpus.batches(group, batch_tokens)):
             last: list[torch.Tensor] = []
             handle = last_block.register_forward_hook(
                 lambda _, __, out, last=last: last.append(out[0] if isinstance(out, tuple) else out)

@@ -60,7 +60,8 @@ def measure(
     windows = corpus.limit_tokens(
         windower([corpus.Document(words, "words")], corpus.Tally()), tokens
     )
-    batches = list(corpus.batches(list(windows), rows * length))
+    groups = corpus.groups(windows, rows * length)
+    batches = [b for group in groups for b in corpus.batches(group, rows * length)]
     found = {b.ids.shape for b in batches}
     if found != {shape} or len(batches) != n_batches:
         message = f"expected {n_batches} batches of {shape}, got {len(batches)} of {found}"

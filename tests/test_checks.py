@@ -847,20 +847,26 @@ class TestOfTheTokens:
         ]
 
 
+WHOLE: dict[str, Any] = {"left_out": {}, "sample": None, "partial": None}
+"""What a manifest says of a text that was read whole."""
+
+
 class TestWhatWasLeftOut:
     def test_nothing_is_said_of_a_model_and_a_text_that_were_read_whole(self) -> None:
-        assert unread_checks({}, {}) == []
+        assert unread_checks(WHOLE, {}) == []
         names = ["a", "b", "c", "d"]
-        (files,) = unread_checks({}, {"unread_files": names, "unused_weights": []})
+        (files,) = unread_checks(WHOLE, {"unread_files": names, "unused_weights": []})
         assert files.name == "checkpoint files"
         assert files.detail.endswith("which were not read: a, b, c and 1 more")
-        (weights,) = unread_checks({}, {"unread_files": [], "unused_weights": names[:1]})
+        (weights,) = unread_checks(WHOLE, {"unread_files": [], "unused_weights": names[:1]})
         assert weights.name == "checkpoint"
 
     def test_tensors_without_a_place_fail_and_the_rest_is_told(self) -> None:
         names = [f"layer.{i}" for i in range(5)]
         identity = {"unused_weights": names, "unread_files": names[:3]}
-        folder, weights, files = unread_checks({"texts": "2 pictures are not read"}, identity)
+        folder, weights, files = unread_checks(
+            WHOLE | {"left_out": {"texts": "2 pictures are not read"}}, identity
+        )
         assert (folder.name, folder.passed, folder.level) == ("folder", True, "note")
         assert folder.detail == "of the files of 'texts': 2 pictures are not read"
         assert (weights.name, weights.passed, weights.level) == ("checkpoint", False, "warning")

@@ -8,6 +8,7 @@ import importlib.util
 import io
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -670,12 +671,16 @@ def test_help_imports_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_control_c_ends_cleanly(tmp_path: Path) -> None:
-    (tmp_path / "long.txt").write_text(TEXT * 20_000, "utf-8")
+@pytest.mark.parametrize("measuring", [False, True])
+def test_control_c_at_any_moment_leaves_a_profile_or_nothing(
+    tmp_path: Path, *, measuring: bool
+) -> None:
+    (tmp_path / "long.txt").write_text(TEXT * 2_000, "utf-8")
     # A shell makes the jobs that it puts into the background deaf to Ctrl-C, tests among them.
+    given = ["profile", "demo", "long.txt", "-o", "out", "--no-figures", "--window", "32"]
     code = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "sys.argv = ['hiddenscope', 'profile', 'demo', 'long.txt']\n"
+        f"sys.argv = {['hiddenscope', *given, '--sites', 'embed', '--batch-tokens', '256']}\n"
         "from hiddenscope.cli import main; main()"
     )
     with subprocess.Popen(
@@ -686,15 +691,27 @@ def test_control_c_ends_cleanly(tmp_path: Path) -> None:
         env=os.environ,
     ) as process:
         try:
-            while not (tmp_path / "hiddenscope-runs").exists():
-                time.sleep(0.05)
-            time.sleep(3)
+            assert process.stderr is not None
+            before = b"measuring" if measuring else b"loading"
+            while before not in process.stderr.readline():
+                assert process.poll() is None
+            time.sleep(random.uniform(0, 2))
             process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=60)
         finally:
             process.kill()
     # Interrupted inside an import, Python ends itself by the signal: 130 to a shell as well.
     assert process.returncode in {130, -signal.SIGINT}, err
     assert b"Traceback" not in err
-    assert b"interrupted" in err
-    assert not (tmp_path / "hiddenscope-runs").exists()
+    last = err.decode().splitlines()[-1]
+    if (tmp_path / "out").exists():
+        made = hs.open(tmp_path / "out")
+        partial = made.manifest["corpus"]["partial"]
+        assert 0 < partial["tokens"] == sum(made.tokens.values())
+        assert 0 < partial["share"] < 0.5
+        assert last.startswith(f"interrupted: {Path('out', 'profile.nc')} holds what was measured")
+        words = analysis.partial_words(made.manifest["corpus"])
+        assert last.endswith(f"({words})")
+        assert words.encode() in b" ".join(out.split())
+    else:
+        assert last == "interrupted: no result was written"

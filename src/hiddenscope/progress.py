@@ -28,18 +28,26 @@ class Progress:
         Tokens measured so far.
     what : str
         What is being done: before a sample is measured it is drawn.
+    ended : bool
+        Whether Ctrl-C has ended the run here.
     """
 
     done: int
     total: int
     tokens: int
     what: str = "measuring"
+    ended: bool = False
 
 
 def in_notebook() -> bool:
     """Whether the code runs in a Jupyter notebook."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def say(words: str) -> None:
+    """Write a line on standard error, below a bar that is shown there."""
+    print(f"\n{words}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 class Meter:
@@ -91,6 +99,9 @@ class Meter:
 
     def __call__(self, step: Progress) -> None:
         """Show how far the measurement is."""
+        if step.ended:
+            self._close(complete=False)
+            return
         if not step.tokens:
             # The model is loaded: what follows is timed.
             self._start = time.monotonic()

@@ -14,6 +14,8 @@ from hiddenscope.sites import Site, select_sites
 from hiddenscope.strata import LEFT_OUT_OF_REST, Strata
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import xarray as xr
     from numpy.typing import NDArray
 
@@ -145,5 +147,20 @@ def tokens(stream: xr.DataTree) -> dict[str, int]:
 
 
 def caption(stream: xr.DataTree, view: str) -> str:
-    """Say in words which tokens a view holds, and how many."""
-    return strata_of(stream).words(view, tokens(stream))
+    """Say in words which tokens a view holds, how many, and of how much of the text."""
+    words = strata_of(stream).words(view, tokens(stream))
+    partial = partial_words(manifest(stream).get("corpus", {}))
+    return f"{words}; {partial}" if partial else words
+
+
+def partial_words(corpus: Mapping[str, Any]) -> str:
+    """Say of a manifest's corpus how far a run came that Ctrl-C ended; empty for any other."""
+    partial = corpus.get("partial")
+    if not partial:
+        return ""
+    if partial["share"] is None:
+        return "partial"
+    # It is neither nothing nor everything, whatever rounding says.
+    about = {"0%": "under 1%", "100%": "over 99%"}
+    share = f"{partial['share']:.0%}"
+    return f"partial, {about.get(share, f'about {share}')} of {partial['of']}"

@@ -135,6 +135,9 @@ def command(
 
     Writes a folder with profile.nc and figures. Without arguments: the embedded demo model on
     the embedded sample texts, with no network.
+
+    Ctrl-C ends the measurement after the windows that it is at: what was measured so far is
+    written, marked as partial, and the exit code is 130. Ctrl-C again stops at once.
     """
     from rich.console import Console
 
@@ -146,6 +149,7 @@ def command(
     meter = Meter(lines=True)
     label = runs.label_of(model) if name is None else name
     with runs.folder_for(output, label, force=force) as folder:
+        from hiddenscope import analysis
         from hiddenscope.measuring import profile
         from hiddenscope.models import load_tokenizer
         from hiddenscope.sites import check_patterns
@@ -192,6 +196,10 @@ def command(
             f"measured {meter.tokens:,} tokens in {meter.seconds:.1f} s, {meter.rate:,.0f} tokens/s"
         )
         written = [made.save(folder / runs.PROFILE)]
+    partial = analysis.partial_words(made.manifest["corpus"])
+    kept = f"interrupted: {written[0]} is written"
+    if partial:
+        kept = f"interrupted: {written[0]} holds what was measured ({partial})"
     # All that there is to write is written before the first word of it is printed.
     try:
         refused: list[str] = []
@@ -204,13 +212,15 @@ def command(
             written += drawn
         _print(made, view, measured, console)
     except KeyboardInterrupt:
-        message = f"interrupted: {written[0]} is written, its figures are not complete"
-        raise runs.Interrupted(message) from None
+        kept += ", its figures are not complete"
+        raise runs.Interrupted(kept) from None
     for reason in refused:
         console.print(reason, style="yellow", markup=False)
     console.print()
     for path in written:
         console.print(str(path), soft_wrap=True, markup=False)
+    if partial:
+        raise runs.Interrupted(kept)
 
 
 def _print(made: Profile, view: str, measured: str, console: Console) -> None:

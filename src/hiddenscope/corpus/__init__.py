@@ -1,6 +1,6 @@
 """From sources to batches of tokens: documents, shards, windows, base strata."""
 
-from hiddenscope.corpus.batching import batches
+from hiddenscope.corpus.batching import batches, groups
 from hiddenscope.corpus.chat import check_template
 from hiddenscope.corpus.document import Document
 from hiddenscope.corpus.encoding import BOS_MODES, adds_bos, check_tokenizer, special_ids
@@ -30,6 +30,7 @@ __all__ = [
     "check_template",
     "check_tokenizer",
     "documents",
+    "groups",
     "limit_tokens",
     "shards",
     "size",

@@ -97,9 +97,10 @@ def assemble(
 def _about(manifest: Mapping[str, Any], tree: xr.DataTree) -> dict[str, str]:
     """Say what the file is to somebody who opens it with any other tool."""
     model, corpus = manifest["model"].get("name"), manifest["corpus"].get("name")
+    partial = analysis.partial_words(manifest["corpus"])
     groups = ", ".join(f"/{name}/{group}" for name in tree.children for group in tree[name])
     return {
-        "title": clean(f"Hidden states of {model} on {corpus}"),
+        "title": clean(f"Hidden states of {model} on {corpus}" + f" ({partial})" * bool(partial)),
         "description": "How the hidden states of a transformer language model are distributed: "
         "exact histograms, moments, co-moments between sites, norms, extremes and a sample, by "
         f"site, stratum of tokens and channel, in the groups {groups}",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
@@ -10,18 +11,21 @@ from hiddenscope import corpus
 from hiddenscope.capture import verify
 from hiddenscope.errors import InputError, SourceError
 from hiddenscope.measuring.independence import Independence
+from hiddenscope.measuring.interrupt import Interrupt
 from hiddenscope.models import forward_arguments, forward_pass, padding_id, vocabulary
 from hiddenscope.progress import Progress
 from hiddenscope.stats import Fold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from transformers import PreTrainedModel
 
     from hiddenscope.measuring.recorder import Recorder
     from hiddenscope.measuring.state import RunState
     from hiddenscope.tokens import Tokens
+
+    Group: TypeAlias = tuple[list[Tokens], corpus.Tally]
 
 
 class Loop:
@@ -34,7 +38,7 @@ class Loop:
     batch_tokens : int
     max_tokens : int or None
     progress : callable or None
-        Told of every batch.
+        Told of every batch, and of an early end.
 
     Attributes
     ----------
@@ -43,6 +47,9 @@ class Loop:
     independence : Independence
     shards : int
         Shards that were measured.
+    reached : Progress
+    ended : bool
+        Whether Ctrl-C ended the run before the text did.
     """
 
     def __init__(
@@ -63,11 +70,13 @@ class Loop:
         self.pad_id = padding_id(recorder.loaded.model, pad)
         self.independence = Independence(recorder.loaded.model, self.pad_id)
         self.again: Callable[[], None] = lambda: None
+        self.interrupt = Interrupt()
         self.shards = 0
-        self._bytes = self._tokens = 0
+        self.reached = Progress(0, 0, 0)
+        self.ended = False
 
     def run(self, shards: Iterable[list[corpus.Document]], total: int) -> RunState:
-        """Measure shards, in order, until the wanted tokens are counted.
+        """Measure shards, in order, until the wanted tokens are counted or Ctrl-C is pressed.
 
         Parameters
         ----------
@@ -82,40 +91,87 @@ class Loop:
         """
         fold: Fold[RunState] = Fold()
         state = self.recorder.engine.fresh()
-        for shard in shards:
-            if self.max_tokens is not None and self._tokens >= self.max_tokens:
-                break
-            # What the first batch has settled holds for every shard.
-            state = state.sibling()
-            self._shard(shard, state, total)
-            fold.add(state)
+        self.reached = Progress(0, total, 0)
+        with self.interrupt:
+            for shard in shards:
+                if self.max_tokens is not None and self.reached.tokens >= self.max_tokens:
+                    break
+                # What the first batch has settled holds for every shard.
+                state = state.sibling()
+                plan = self._plan(shard, state)
+                self.ended = self.interrupt.wanted
+                if not self.ended:
+                    self._shard(shard, plan, state)
+                    fold.add(state)
+                if self.ended:
+                    self._tell(replace(self.reached, ended=True))
+                    break
         folded = fold.result()
-        if folded is None or self._tokens < 2:
+        if folded is None or self.reached.tokens < 2:
             msg = (
-                f"the text has fewer than two tokens ({self._tokens}): give a longer one, "
+                f"the text has fewer than two tokens ({self.reached.tokens}): give a longer one, "
                 "a single token has nothing to be compared with"
             )
             raise SourceError(msg)
         return folded
 
-    def _shard(self, shard: list[corpus.Document], state: RunState, total: int) -> None:
-        left = None if self.max_tokens is None else self.max_tokens - self._tokens
-        windows = list(corpus.limit_tokens(self.windower(shard, state.corpus), left))
+    def partial(self, read: corpus.Tally) -> dict[str, Any] | None:
+        """Say how far a run came that was ended early, as the manifest keeps it."""
+        if not self.ended:
+            return None
+        done, total, tokens = self.reached.done, self.reached.total, self.reached.tokens
+        shares = [
+            (done / total if total else 0.0, "the text"),
+            (
+                tokens / self.max_tokens if self.max_tokens else 0.0,
+                f"{self.max_tokens or 0:,} tokens",
+            ),
+        ]
+        # The run would have ended with the one that is nearer to its end.
+        share, of = max(shares)
+        return {
+            "tokens": tokens,
+            "documents": read.documents,
+            "windows": read.windows,
+            "share": share or None,
+            "of": of,
+        }
+
+    def _plan(self, shard: list[corpus.Document], state: RunState) -> list[Group]:
+        """Cut a shard into groups, each with what was read of the shard up to its end."""
+        left = None if self.max_tokens is None else self.max_tokens - self.reached.tokens
+        windows = corpus.limit_tokens(self.windower(shard, state.corpus), left)
+        return [(g, replace(state.corpus)) for g in corpus.groups(windows, self.batch_tokens)]
+
+    def _shard(self, shard: list[corpus.Document], plan: list[Group], state: RunState) -> None:
+        before = self.reached
         size = sum(len(d.text.encode()) for d in shard)
-        in_shard = max(sum(w.length for w in windows), 1)
-        groups, padded = self.independence.groups(windows), self.independence.padded
-        for batch in (
-            batch
-            for group in groups
-            for batch in corpus.batches(group, self.batch_tokens, padded=padded)
-        ):
-            self._measure(batch, state)
-            if self.progress is not None:
-                done = self._bytes + int(state.main.total / in_shard * size)
-                self.progress(Progress(done, total, self._tokens + state.main.total))
-        self._bytes += size
-        self._tokens += state.main.total
+        in_shard = sum(w.length for group, _ in plan for w in group)
+        for number, (group, read) in enumerate(plan, 1):
+            for batch in self._batches(group):
+                self._measure(batch, state)
+                tokens = state.main.total
+                done = before.done + int(tokens / in_shard * size)
+                self.reached = replace(before, done=done, tokens=before.tokens + tokens)
+                self._tell(self.reached)
+            if self.reached.tokens > 1:
+                # From here on there is something to keep.
+                self.interrupt.arm()
+            if self.interrupt.wanted and number < len(plan):
+                self.ended, state.corpus = True, read
+                break
+        else:
+            self.reached = replace(self.reached, done=before.done + size)
         self.shards += 1
+
+    def _tell(self, step: Progress) -> None:
+        if self.progress is not None:
+            self.progress(step)
+
+    def _batches(self, group: list[Tokens]) -> Iterator[Tokens]:
+        parts, padded = self.independence.groups(group), self.independence.padded
+        for part in parts:
+            yield from corpus.batches(part, self.batch_tokens, padded=padded)
 
     def _measure(self, batch: Tokens, state: RunState) -> None:
         recorder = self.recorder

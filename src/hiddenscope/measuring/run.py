@@ -132,7 +132,7 @@ def profile(
     progress : bool or callable, optional
         By default a bar on standard error in terminals and notebooks; True elsewhere too, as a
         line every 10 seconds; False never. A function is called with a `Progress` while a sample
-        is drawn, when measuring begins and after every batch.
+        is drawn, when measuring begins, after every batch, and when Ctrl-C ends the run.
     **options : float
         ``sample_mib``, the budget of the sample of whole hidden states; the thresholds
         ``outlier``, ``outlier_rms``, ``massive`` and ``massive_ratio``.
@@ -140,6 +140,11 @@ def profile(
     Returns
     -------
     Profile
+        Ctrl-C ends a run after the windows that it is at, and the profile of all up to there is
+        returned; a `HiddenscopeWarning`, ``manifest["corpus"]["partial"]``, captions and checks
+        say so. Ctrl-C again raises `KeyboardInterrupt` at once, and so does the first one before
+        anything can be kept. In other threads than the main one, and where the program handles
+        the signal itself, nothing of this happens.
 
     Raises
     ------
@@ -193,6 +198,7 @@ def profile(
         **state.corpus.describe(),
         "window": length,
         "max_tokens": max_tokens,
+        "partial": loop.partial(state.corpus),
         "shards": loop.shards,
         "shard_bytes": shard_bytes,
     }

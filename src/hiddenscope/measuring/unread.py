@@ -1,9 +1,10 @@
-"""What was not read, said beside a run's checks: of the text, folders and checkpoints."""
+"""What was not read, said beside a run's checks: the rest of a text, files, parts of models."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hiddenscope import analysis
 from hiddenscope.capture import Check
 from hiddenscope.words import number
 
@@ -35,6 +36,14 @@ def unread_checks(corpus: Mapping[str, Any], identity: Mapping[str, Any]) -> lis
     ]
     if corpus["sample"] is not None:
         checks.append(Check("sample", True, _sample_words(corpus["sample"]), "note"))
+    partial = corpus["partial"]
+    if partial is not None:
+        detail = (
+            f"Ctrl-C ended the run after {partial['tokens']:,} tokens (windows: "
+            f"{partial['windows']:,}, documents: {partial['documents']:,}): "
+            f"{analysis.partial_words(corpus)}"
+        )
+        checks.append(Check("partial", False, detail, "warning", partial["share"]))
     weights, files = identity.get("unused_weights"), identity.get("unread_files")
     if weights:
         detail = (

@@ -230,4 +230,6 @@ class Profile:
         what = what or f"{len(self.sites)} sites, "
         if others:
             what += f"also {', '.join(others)}; "
-        return f"<hiddenscope.Profile of {model} on {corpus}: {what}{total:,} tokens, {state}>"
+        partial = analysis.partial_words(self.manifest.get("corpus", {}))
+        end = f"{state}; {partial}" if partial else state
+        return f"<hiddenscope.Profile of {model} on {corpus}: {what}{total:,} tokens, {end}>"
