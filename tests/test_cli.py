@@ -671,6 +671,20 @@ def test_help_imports_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+def test_claims_import_no_torch_and_show_no_scipy(profile_file: Path) -> None:
+    code = (
+        "import sys\n"
+        "from hiddenscope.cli import main\n"
+        "for command, heavy in (('show', {'torch', 'scipy'}), ('claims', {'torch'})):\n"
+        f"    sys.argv = ['hiddenscope', command, {str(profile_file)!r}]\n"
+        "    try: main()\n"
+        "    except SystemExit as stopped: assert not stopped.code\n"
+        "    assert not heavy & set(sys.modules), (command, heavy & set(sys.modules))\n"
+        "assert 'scipy' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
 @pytest.mark.parametrize("measuring", [False, True])
 def test_control_c_at_any_moment_leaves_a_profile_or_nothing(
     tmp_path: Path, *, measuring: bool
@@ -715,3 +729,56 @@ def test_control_c_at_any_moment_leaves_a_profile_or_nothing(
         assert words.encode() in b" ".join(out.split())
     else:
         assert last == "interrupted: no result was written"
+
+
+class TestClaims:
+    def test_every_claim_is_printed_with_its_verdict(self, run: Run, profile_file: Path) -> None:
+        table = hs.open(profile_file).claims("all")
+        code, out, _ = run("claims", profile_file, "--view", "all")
+        assert code == 0
+        words = " ".join(out.split())
+        for row in table.itertuples():
+            told = "" if row.verdict == "holds" else f" ({row.verdict})"
+            assert f"{row.statement}{told} {' '.join(row.finding.split())}" in words
+        marks = [line[0] for line in out.splitlines() if line[:2] in {"✓ ", "✗ ", "? "}]
+        counts = table["verdict"].value_counts()
+        assert [marks.count(m) for m in "✓✗?"] == [
+            counts.get(verdict, 0) for verdict in ("holds", "does not hold", "cannot be told")
+        ]
+        sources = list(dict.fromkeys(table["source"].str.split(",").str[0]))
+        assert [line for line in out.splitlines() if line in sources] == sources
+
+    def test_it_is_the_table_that_show_prints(self, run: Run, profile_file: Path) -> None:
+        for form in ("json", "csv"):
+            _, shown, _ = run("show", profile_file, "--table", "claims", "--format", form)
+            code, out, _ = run("claims", profile_file, "--format", form)
+            assert (code, out) == (0, shown)
+        rows = json.loads(run("claims", profile_file, "--format", "json")[1])
+        assert isinstance(rows[5]["numbers"], dict)
+        code, out, _ = run("claims", profile_file, "-o", "made/claims.parquet")
+        assert (code, out.strip()) == (0, "made/claims.parquet")
+        read = pd.read_parquet("made/claims.parquet")
+        assert [json.loads(numbers) for numbers in read["numbers"]] == [r["numbers"] for r in rows]
+
+    def test_what_cannot_be_printed_is_refused_first(self, run: Run) -> None:
+        for options, says in (
+            (("--format", "parquet"), "add -o table.parquet"),
+            (("-o", "claims.txt"), "end its name in"),
+        ):
+            code, _, err = run("claims", "missing.nc", *options)
+            assert code == 2
+            assert says in err
+        code, _, err = run("claims", "missing.nc")
+        assert code == 2
+        assert "missing.nc" in err
+
+    def test_of_streams_and_views_that_are_not_there_it_says_so(
+        self, run: Run, profile_file: Path
+    ) -> None:
+        for options, says in (
+            (("--stream", "decoder"), "no stream"),
+            (("--view", "x"), "unknown view"),
+        ):
+            code, _, err = run("claims", profile_file, *options)
+            assert code == 2
+            assert says in err

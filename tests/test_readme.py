@@ -53,7 +53,7 @@ def test_the_commands_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     commands = [line for block in blocks("sh") for line in block.splitlines()]
-    assert len(commands) == 6
+    assert len(commands) == 7
     for command in commands:
         monkeypatch.setattr("sys.argv", shlex.split(command.replace(" gpt2 ", " demo ")))
         with pytest.raises(SystemExit) as stopped:

@@ -57,10 +57,11 @@ def carry_out(package: Path, place: str, code: str) -> None:
     target.write_text(text.replace(before, after), "utf-8")
 
 
-def test_there_are_four() -> None:
+def test_there_are_five() -> None:
     assert [title.split()[-1] for title in RECIPES] == [
         "statistic",
         "figure",
+        "claim",
         "architecture",
         "text",
     ]

@@ -67,6 +67,16 @@ OCTAVE_STARTS: Floats = np.append(0.0, 2.0 ** (LOWEST_OCTAVE + np.arange(OCTAVES
 """The smallest magnitude of each octave: below 2⁻¹⁴, from 2⁻¹⁴, from 2⁻¹³, … from 2¹⁶."""
 
 
+def halfway(at: NDArray[np.int64]) -> Floats:
+    """Return what is rounded to either side of some of the `EDGES`, by index, in bfloat16.
+
+    A bfloat16 value stands for the interval halfway to its neighbours.
+    """
+    values = np.delete(VALUES, _INFINITY - 1)  # of the cells between the edges, one of them zero
+    ends = np.concatenate([EDGES[:1], (values[:-1] + values[1:]) / 2, EDGES[-1:]])
+    return np.asarray(ends[at])
+
+
 def cells_of(values: ArrayLike) -> NDArray[np.uint16]:
     """Return the code of each value's cell.
 

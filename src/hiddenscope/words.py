@@ -52,6 +52,11 @@ def ranges(numbers: Sequence[int]) -> str:
     return ", ".join(f"{r[0]}–{r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)
 
 
+def blocks(numbers: Sequence[int]) -> str:
+    """Name blocks in ascending order: ``block 5``, ``blocks 2, 11–27``."""
+    return f"block{'s' * (len(numbers) > 1)} {ranges(numbers)}"
+
+
 def shorten(text: str, length: int) -> str:
     """Cut the middle out of a text that is too long."""
     half = (length - 1) // 2

@@ -31,7 +31,8 @@ BODY = (0.005, 0.995)
 DOMINATED = 0.1
 """If one value has this share of a site's variance, σ says little about the other values."""
 _COLUMNS = ["site", "left", "right", "count", "share", "density", "normal"]
-_ONE_SIGMA = (0.15865525393145707, 0.8413447460685429)
+ONE_SIGMA = (0.15865525393145707, 0.8413447460685429)
+"""The quantiles of a normal one standard deviation below and above its mean."""
 
 
 def linear_width(stream: xr.DataTree, view: str = "rest", sites: list[str] | None = None) -> float:
@@ -180,7 +181,7 @@ def _site_scales(stream: xr.DataTree, x: str, view: str, names: list[str]) -> pd
     table["origin"], table["unit"] = table["mean"], table["std"]
     if x == "sigma" and (table["dominated"] >= DOMINATED).any():
         low, middle, high = quantiles(
-            stream, [_ONE_SIGMA[0], 0.5, _ONE_SIGMA[1]], view, names
+            stream, [ONE_SIGMA[0], 0.5, ONE_SIGMA[1]], view, names
         ).values.T
         table["origin"], table["unit"] = middle, (high - low) / 2
     elif x != "sigma":

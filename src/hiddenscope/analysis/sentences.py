@@ -13,7 +13,7 @@ from hiddenscope.analysis.outlying import NO_EXTREMES
 from hiddenscope.analysis.shares import loudest
 from hiddenscope.analysis.summary import mean_by_channel, moments
 from hiddenscope.analysis.token_tables import norms, positions
-from hiddenscope.analysis.views import group, site_names, strata_of
+from hiddenscope.analysis.views import group, label, site_names, strata_of
 from hiddenscope.sites import Site
 from hiddenscope.strata import FIRST
 from hiddenscope.words import channels, number, numbered
@@ -42,9 +42,9 @@ def _by_depth(values: pd.Series[float]) -> str:
     if "embed" in sites:
         parts.append(f"{number(float(values['embed']))} at embed")
     if len(blocks) == 1:
-        parts.append(f"{number(float(blocks.iloc[0]))} at {_label(blocks.index[0])}")
+        parts.append(f"{number(float(blocks.iloc[0]))} at {label(blocks.index[0])}")
     elif len(blocks):
-        low, high = _label(blocks.idxmin()), _label(blocks.idxmax())
+        low, high = label(blocks.idxmin()), label(blocks.idxmax())
         parts.append(
             f"{number(float(blocks.min()))} ({low}) to {number(float(blocks.max()))} ({high})"
         )
@@ -66,7 +66,7 @@ def norm_words(stream: xr.DataTree, view: str, sites: list[str], which: str = "l
         return words
     return (
         f"{words}; first tokens {number(float(first[site] / medians[site]))} × that at "
-        f"{_label(site)} ({number(float(first[site]))})"
+        f"{label(site)} ({number(float(first[site]))})"
     )
 
 
@@ -83,7 +83,7 @@ def position_words(stream: xr.DataTree, view: str, sites: list[str]) -> str:
     if site is None:
         return ""
     return (
-        f"position 0: norm {number(float(first[site]))} at {_label(site)}, "
+        f"position 0: norm {number(float(first[site]))} at {label(site)}, "
         f"{number(float(first[site] / usual[site]))} × the median of later positions"
     )
 
@@ -98,7 +98,7 @@ def view_words(stream: xr.DataTree, view: str, against: str, sites: list[str]) -
     channel = int(np.nanargmax(np.abs(means[0] - means[1])))
     first, second = (number(float(m[channel])) for m in means)
     return (
-        f"farthest apart at {_label(site)}: median norm {number(float(one[site]))} in {view} "
+        f"farthest apart at {label(site)}: median norm {number(float(one[site]))} in {view} "
         f"against {number(float(other[site]))} in {against}, mean of channel {channel}: {first} "
         f"against {second}"
     )
@@ -124,7 +124,7 @@ def tail_words(stream: xr.DataTree, view: str, sites: list[str]) -> str:
     kurtosis = moments(stream, view).loc[sites, "excess_kurtosis"].dropna()
     if kurtosis.empty:
         return ""
-    site, most = _label(kurtosis.idxmax()), float(kurtosis.max())
+    site, most = label(kurtosis.idxmax()), float(kurtosis.max())
     if most <= NORMAL:
         return (
             "no site has clearly heavier tails than a normal: excess kurtosis at most "
@@ -141,7 +141,7 @@ def reach_words(stream: xr.DataTree, view: str, sites: list[str], share: float) 
     lowest, low, high, highest = (float(v) for v in ends[far])
     return (
         f"farthest from zero: {number(lowest if -lowest > highest else highest)} "
-        f"at {_label(sites[far])}, where {100 * share:g} % of the values lie between "
+        f"at {label(sites[far])}, where {100 * share:g} % of the values lie between "
         f"{number(low)} and {number(high)}"
     )
 
@@ -178,8 +178,8 @@ def variance_words(
     variances = np.diagonal(table.values)
     least, most = int(np.nanargmin(variances)), int(np.nanargmax(variances))
     return (
-        f"variance from {number(float(variances[least]))} ({_label(sites[least])}) to "
-        f"{number(float(variances[most]))} ({_label(sites[most])})"
+        f"variance from {number(float(variances[least]))} ({label(sites[least])}) to "
+        f"{number(float(variances[most]))} ({label(sites[most])})"
     )
 
 
@@ -190,7 +190,7 @@ def step_words(stream: xr.DataTree, view: str, sites: list[str]) -> str:
     every = site_names(stream)
     after = every[min(every.index(sites[low]) + 1, len(every) - 1)]
     return (
-        f"largest change between neighbours: {_label(sites[low])} to {_label(after)}, "
+        f"largest change between neighbours: {label(sites[low])} to {label(after)}, "
         f"R² {number(float(steps[low]))}"
     )
 
@@ -249,7 +249,3 @@ def channel_words(found: Outliers, most: int = 8) -> str:
 def outlier_words(found: Outliers) -> list[str]:
     """Say in two sentences which outliers there are, of either kind."""
     return [massive_words(found), channel_words(found)]
-
-
-def _label(site: object) -> str:
-    return Site(str(site)).label

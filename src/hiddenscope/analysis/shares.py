@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 BY = ("variance", "offset", "pooled")
+LOUDEST = 3
+"""The number of loudest channels that R² is also shown without."""
 
 
 @cached

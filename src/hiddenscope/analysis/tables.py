@@ -68,6 +68,14 @@ def _positions(stream: xr.DataTree, view: str, sites: list[str], _: Thresholds) 
     return table[table["tokens"] > 0].reset_index(drop=True)
 
 
+def _claims(stream: xr.DataTree, view: str, sites: list[str], _: Thresholds) -> pd.DataFrame:
+    # Showing any other table needs none of it.
+    from hiddenscope.analysis.verdicts import claims  # noqa: PLC0415
+
+    del sites
+    return claims(stream, view).reset_index()
+
+
 def _checks(stream: xr.DataTree, view: str, sites: list[str], _: Thresholds) -> pd.DataFrame:
     del view, sites
     columns = ["name", "level", "passed", "value", "detail"]
@@ -94,6 +102,7 @@ TABLES: dict[str, Callable[[xr.DataTree, str, list[str], Thresholds], pd.DataFra
     "extremes": _extremes,
     "norms": _norms,
     "positions": _positions,
+    "claims": _claims,
     "checks": _checks,
     "manifest": _manifest,
 }
@@ -115,7 +124,9 @@ def table(
     Parameters
     ----------
     stream : DataTree
-    name : {'sites', 'channels', 'outliers', 'extremes', 'norms', 'positions', 'checks', 'manifest'}
+    name : str
+        ``sites``, ``channels``, ``outliers``, ``extremes``, ``norms``, ``positions``, ``claims``,
+        ``checks`` or ``manifest``.
     view : str
     sites : str or list of str, optional
         Of the tables that have sites; all by default.

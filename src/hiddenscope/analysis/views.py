@@ -16,6 +16,7 @@ from hiddenscope.strata import LEFT_OUT_OF_REST, Strata
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import pandas as pd
     import xarray as xr
     from numpy.typing import NDArray
 
@@ -99,6 +100,21 @@ def site_index(stream: xr.DataTree, site: str) -> int:
         msg = f"no site {site!r} in this profile: it has {', '.join(names)}"
         raise SiteError(msg)
     return names.index(site)
+
+
+def label(site: object) -> str:
+    """Say a site in words, as `Site.label`; an index of a table does as well."""
+    return Site(str(site)).label
+
+
+def highest(values: pd.Series[Any]) -> str:
+    """Return the site at which a table by site has its largest number."""
+    return str(values.idxmax())
+
+
+def lowest(values: pd.Series[Any]) -> str:
+    """Return the site at which a table by site has its smallest number."""
+    return str(values.idxmin())
 
 
 def choose_sites(stream: xr.DataTree, sites: str | list[str] | None) -> list[str]:

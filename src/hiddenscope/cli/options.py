@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+class Format(StrEnum):
+    """How to print a table."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    PARQUET = "parquet"
+
 
 View = Annotated[str, typer.Option(help="Tokens to speak of: rest, all, first, first+special, …")]
 Sites = Annotated[
@@ -16,6 +28,10 @@ StreamName = Annotated[
     typer.Option(
         "--stream", help="decoder, mlp_act, …", show_default="the residual stream, or the first"
     ),
+]
+Profile = Annotated[
+    Path | None,
+    typer.Argument(help="A profile.nc or a run's folder.", show_default="the newest run"),
 ]
 Massive = Annotated[
     float | None, typer.Option(help="Least magnitude that is massive.", show_default="the run's")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hiddenscope.cli import options, runs, terminal
+from hiddenscope.cli.options import Format
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,20 +20,8 @@ if TYPE_CHECKING:
 ALL = "all"
 
 
-class Format(StrEnum):
-    """How to print."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-    PARQUET = "parquet"
-
-
 def command(
-    profile: Annotated[
-        Path | None,
-        typer.Argument(help="A profile.nc or a run's folder.", show_default="the newest run"),
-    ] = None,
+    profile: options.Profile = None,
     view: options.View = "rest",
     sites: options.Sites = None,
     stream: Annotated[
@@ -44,8 +32,8 @@ def command(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="One table: sites, channels, outliers, extremes, norms, positions, checks or "
-            "manifest; all of them with -o FOLDER.",
+            help="One table: sites, channels, outliers, extremes, norms, positions, claims, checks "
+            "or manifest; all of them with -o FOLDER.",
         ),
     ] = None,
     site: Annotated[str | None, typer.Option(help="The same as --sites.", hidden=True)] = None,
@@ -102,13 +90,10 @@ def command(
     chosen = analysis.table(
         made.stream, table or "sites", view, sites, sort=sort, top=top, thresholds=thresholds
     )
-    if output is not None:
-        typer.echo(str(tables.write(chosen, output)))
-    elif format is Format.TABLE:
+    if output is None and format is Format.TABLE:
         tables.show(chosen, console)
     else:
-        text = tables.as_csv(chosen) if format is Format.CSV else tables.as_json(chosen) + "\n"
-        typer.echo(text, nl=False)
+        tables.hand_over(chosen, output, format)
 
 
 def _check(
@@ -131,15 +116,13 @@ def _check(
         msg = "--sort goes with one table, not with all of them"
     elif table == ALL and output is None:
         msg = "all tables go into a folder: add -o FOLDER"
-    elif format is Format.PARQUET and output is None:
-        msg = "Parquet is not printed: add -o table.parquet"
     elif table is None and output is None and (top is not None or sort is not None):
         option = "sort" if top is None else "top"
         msg = f"--{option} goes with --table, not with the whole profile"
     if msg:
         raise InputError(msg)
-    if output is not None and table != ALL:
-        tables.check_path(output)
+    if table != ALL:
+        tables.check_output(output, format)
 
 
 def _write_whole(made: Profile, view: str, sites: str | None, format: Format) -> None:

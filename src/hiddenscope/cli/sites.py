@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hiddenscope.cli.show import Format
+from hiddenscope.cli.options import Format
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,10 @@ import importlib.util
 import json
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from hiddenscope.atomic import replacing
+from hiddenscope.cli.options import Format
 from hiddenscope.errors import OutputError
 from hiddenscope.words import number, shorten, visible
 
@@ -24,7 +27,14 @@ LONGEST = 48
 
 def as_csv(table: pd.DataFrame) -> str:
     """Write a table as CSV."""
-    return table.to_csv(index=False)
+    return flat(table).to_csv(index=False)
+
+
+def flat(table: pd.DataFrame) -> pd.DataFrame:
+    """Write what a cell holds by name as JSON, for what knows only numbers and texts."""
+    return table.map(
+        lambda value: json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+    )
 
 
 def as_json(table: pd.DataFrame) -> str:
@@ -67,16 +77,46 @@ def write(table: pd.DataFrame, path: Path) -> Path:
     suffix = check_path(path).suffix.lower()
     with replacing(path, "the table") as made:
         if suffix == ".parquet":
-            table.to_parquet(made, index=False)
+            flat(table).to_parquet(made, index=False)
         else:
             text = as_csv(table) if suffix == ".csv" else as_json(table) + "\n"
             made.write_text(text, encoding="utf-8")
     return path
 
 
+def check_output(output: Path | None, format: Format) -> None:
+    """Refuse where a table cannot go, before one is made.
+
+    Raises
+    ------
+    OutputError
+        Parquet would be printed; or as `check_path`.
+    """
+    if output is not None:
+        check_path(output)
+    elif format is Format.PARQUET:
+        msg = "Parquet is not printed: add -o table.parquet"
+        raise OutputError(msg)
+
+
+def hand_over(table: pd.DataFrame, output: Path | None, format: Format) -> None:
+    """Write a table to a file and print its name, or print it as CSV or JSON.
+
+    Raises
+    ------
+    OutputError
+        The place cannot be written.
+    """
+    if output is not None:
+        typer.echo(str(write(table, output)))
+    else:
+        typer.echo(as_csv(table) if format is Format.CSV else as_json(table) + "\n", nl=False)
+
+
 def show(table: pd.DataFrame, console: Console) -> None:
     """Print a table: columns that do not fit are left out and named; piped output has all."""
-    columns = {str(name): [cell(value) for value in table[name].tolist()] for name in table}
+    plain = flat(table)
+    columns = {str(name): [cell(value) for value in plain[name].tolist()] for name in plain}
     # A long text at the end of a line is in nobody's way.
     for name in list(columns)[:-1]:
         columns[name] = [shorten(text, LONGEST) for text in columns[name]]

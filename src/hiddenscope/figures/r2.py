@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hiddenscope import analysis, arguments, words
+from hiddenscope.analysis.shares import LOUDEST
 from hiddenscope.errors import FigureError
 from hiddenscope.figures.prepared import Prepared, subject
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 NEAR_ONE = 0.4
 """Where no R² is below this, the colours begin at the smallest one."""
-LOUDEST = 3
-"""The number of loudest channels that the third panel leaves out by default."""
 
 
 @dataclass(frozen=True, kw_only=True)

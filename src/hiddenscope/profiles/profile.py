@@ -185,6 +185,10 @@ class Profile:
         """
         return analysis.outliers(self.stream, view, **thresholds)
 
+    def claims(self, view: str = "rest") -> pd.DataFrame:
+        """See `hiddenscope.analysis.claims`: what published statements come to here."""
+        return analysis.claims(self.stream, view)
+
     def metrics(self, view: str = "rest", prefix: str = "hiddenscope") -> dict[str, float]:
         """See `hiddenscope.analysis.metrics`: plain floats by name, for a logger."""
         return analysis.metrics(self.stream, view, prefix)

@@ -1,0 +1,208 @@
+"""Distributions fitted to a site's values by maximum likelihood on cells of the grid.
+
+SciPy is imported when the first fit is made: a profile opens and shows itself without it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from hiddenscope import grid
+from hiddenscope.analysis.cache import cached
+from hiddenscope.analysis.distribution import cell_counts
+from hiddenscope.analysis.views import choose_sites, manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+FAMILIES = ("normal", "laplace", "logistic", "student")
+"""Symmetric families of location and scale; Student's t has degrees of freedom as well."""
+STEPS = 800
+"""Cells are joined to at most this many, even on an asinh axis about the median."""
+DEGREES = (0.2, 1000.0)
+"""Degrees of freedom that are tried; at the upper end Student's t is a normal."""
+_LOWEST = -745.0
+"""The logarithm of the smallest float64, for what lies even farther out."""
+_COLUMNS = ["values", "loc", "scale", "degrees", "nats", "lost"]
+
+
+@cached
+def fits(
+    stream: xr.DataTree, view: str = "rest", sites: str | tuple[str, ...] | None = None
+) -> pd.DataFrame:
+    """Fit four families to the pooled values of each site.
+
+    Parameters
+    ----------
+    stream : DataTree
+    view : str
+    sites : str or tuple of str, optional
+
+    Returns
+    -------
+    DataFrame[site, family]
+        As `fit` returns it.
+
+    Raises
+    ------
+    SiteError, ViewError
+        A site or the view is unknown.
+    """
+    names = choose_sites(stream, list(sites) if isinstance(sites, tuple) else sites)
+    dtypes = manifest(stream).get("model", {}).get("state_dtype", {})
+    counts = cell_counts(stream, view, names)
+    tables = [
+        fit(held, lossless=dtypes.get(name) == "bfloat16")
+        for name, held in zip(names, counts, strict=True)
+    ]
+    return pd.concat(dict(zip(names, tables, strict=True)), names=["site"])
+
+
+def fit(counts: NDArray[np.int64], *, lossless: bool = False) -> pd.DataFrame:
+    """Fit four families to the counts of one distribution.
+
+    A cell's likelihood is the difference of the family's distribution function between its ends;
+    the outermost two reach to infinity. The finest cells are joined first: the likelihood of what
+    is left is exact.
+
+    Parameters
+    ----------
+    counts : ndarray[cell] of int64
+    lossless : bool
+        The values were bfloat16: each stands for the interval that is rounded to it.
+
+    Returns
+    -------
+    DataFrame[family]
+        ``values`` (finite ones), ``loc`` and ``scale`` in activations, ``degrees`` of freedom (NaN
+        but for Student's t), ``nats``, the mean logarithm of a value's likelihood, and ``lost``,
+        how many nats fewer than with Student's t. NaN where the values do not vary.
+    """
+    held = grid.merged(counts)
+    filled = np.flatnonzero(held)
+    index = pd.Index(FAMILIES, name="family")
+    nothing = pd.DataFrame(np.nan, index, _COLUMNS).assign(values=int(held.sum()))
+    if len(filled) < 2:
+        return nothing
+    middle, unit = _middle(held, filled)
+    ends, parts = _joined(held, filled, middle, unit, lossless=lossless)
+    found = {family: _maximise(family, (ends - middle) / unit, parts) for family in FAMILIES}
+    table = pd.DataFrame.from_dict(found, orient="index", columns=_COLUMNS[1:5])
+    table["loc"] = middle + unit * table["loc"]
+    table["scale"] *= unit
+    table["lost"] = found["student"][-1] - table["nats"]
+    table.insert(0, "values", int(held.sum()))
+    return table.rename_axis(index="family")
+
+
+def _middle(held: NDArray[np.int64], filled: NDArray[np.int64]) -> tuple[float, float]:
+    """Return the median and half the width of the middle 68 %, or what is left of it."""
+    total = np.cumsum(held[filled])
+    at = filled[np.searchsorted(total, np.array([0.16, 0.5, 0.84]) * total[-1])]
+    low, middle, high = (float((grid.EDGES[i] + grid.EDGES[i + 1]) / 2) for i in at)
+    widest = float(grid.EDGES[filled[-1] + 1] - grid.EDGES[filled[0]])
+    # Most values may be equal, as behind a ReLU.
+    return middle, (high - low) / 2 if high > low else widest / 2
+
+
+def _joined(
+    held: NDArray[np.int64],
+    filled: NDArray[np.int64],
+    middle: float,
+    unit: float,
+    *,
+    lossless: bool,
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Join cells; return the ends of what is left, the outermost infinite, and its counts."""
+    low, high = float(grid.EDGES[filled[0]]), float(grid.EDGES[filled[-1] + 1])
+    first, last = (float(np.arcsinh((end - middle) / unit)) for end in (low, high))
+    wanted = middle + unit * np.sinh(np.linspace(first, last, STEPS + 1))
+    edges = grid.snap(np.concatenate([[low], wanted[1:-1], [high]]))
+    at = np.searchsorted(grid.EDGES, edges)
+    total = np.append(0, np.cumsum(held))
+    # Between two empty parts there is no need of an end.
+    empty = np.diff(total[at]) == 0
+    at = np.delete(at, 1 + np.flatnonzero(empty[:-1] & empty[1:]))
+    parts = np.diff(total[at])
+    ends = grid.halfway(at) if lossless else grid.EDGES[at]
+    ends[0], ends[-1] = -np.inf, np.inf
+    return ends, parts
+
+
+def _maximise(family: str, ends: Floats, parts: NDArray[np.int64]) -> list[float]:
+    """Return location, scale, degrees of freedom and nats of the best fit."""
+    from scipy import optimize  # noqa: PLC0415
+
+    log_cdf = _LOG_CDFS[family]
+    share = parts / parts.sum()
+
+    def nats(parameters: Floats) -> float:
+        location, log_scale, *shape = parameters
+        degrees = float(np.exp(np.clip(shape[0], *np.log(DEGREES)))) if shape else np.nan
+        z = (ends - location) / np.exp(log_scale)
+        return float(share @ _log_likelihood(z, lambda x: log_cdf(x, degrees)))
+
+    start = [0.0, 0.0] + [float(np.log(5.0))] * (family == "student")
+    # A Laplace has an edge at its centre, where gradients lead nowhere.
+    method = "Nelder-Mead" if family == "laplace" else "BFGS"
+    best = optimize.minimize(lambda x: -nats(x), start, method=method, tol=1e-6)
+    location, log_scale, *shape = best.x
+    degrees = float(np.exp(np.clip(shape[0], *np.log(DEGREES)))) if shape else np.nan
+    return [float(location), float(np.exp(log_scale)), degrees, -float(best.fun)]
+
+
+def _log_likelihood(z: Floats, log_cdf: Callable[[Floats], Floats]) -> Floats:
+    """Return the logarithm of the probability between each two neighbours of `z`.
+
+    All families are symmetric, so that what lies above 0 is computed as its mirror image, where no
+    digits are lost.
+    """
+    tail = log_cdf(-np.abs(z))
+    low, high = tail[:-1], tail[1:]
+    near, far = np.maximum(low, high), np.minimum(low, high)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log = near + np.log(-np.expm1(far - near))
+        around = (z[:-1] < 0) & (z[1:] > 0)
+        log[around] = np.log1p(-np.exp(low[around]) - np.exp(high[around]))
+    return np.asarray(np.nan_to_num(log, nan=_LOWEST, neginf=_LOWEST))
+
+
+def _normal(x: Floats, _: float) -> Floats:
+    from scipy import special  # noqa: PLC0415
+
+    return np.asarray(special.log_ndtr(x))
+
+
+def _laplace(x: Floats, _: float) -> Floats:
+    return np.asarray(x - np.log(2.0))
+
+
+def _logistic(x: Floats, _: float) -> Floats:
+    from scipy import special  # noqa: PLC0415
+
+    return np.asarray(special.log_expit(x))
+
+
+def _student(x: Floats, degrees: float) -> Floats:
+    from scipy import special  # noqa: PLC0415
+
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(special.stdtr(degrees, x)))
+
+
+_LOG_CDFS: dict[str, Callable[[Floats, float], Floats]] = {
+    "normal": _normal,
+    "laplace": _laplace,
+    "logistic": _logistic,
+    "student": _student,
+}
+"""The logarithm of each family's distribution function up to its centre, of location 0 and scale 1,
+at the values and degrees of freedom given."""
