@@ -21,15 +21,16 @@ import hiddenscope as hs
 from hiddenscope import analysis
 from hiddenscope.analysis import density, largest, token_tables
 from hiddenscope.errors import FigureError
-from hiddenscope.figures import histogram, places
+from hiddenscope.figures import histogram, places, scales
 from hiddenscope.figures import wing as prepared_wing
+from hiddenscope.figures.covariance import short
 from hiddenscope.figures.look import Look
-from hiddenscope.figures.matplotlib import axis, bands, covariance, matrix, ridge, style, theme
-from hiddenscope.figures.matplotlib import r2 as drawn_r2
+from hiddenscope.figures.matplotlib import axis, bands, matrix, style, theme
 from hiddenscope.figures.matplotlib.page import Page
 from hiddenscope.figures.matplotlib.theme import HIGHLIGHT
 from hiddenscope.figures.prepared import Prepared, a_few, subject
-from hiddenscope.figures.r2 import lowest_drawn
+from hiddenscope.figures.r2 import hundredths, lowest_drawn
+from hiddenscope.figures.ridge import height
 from hiddenscope.sites import Site
 from hiddenscope.words import number, shorten, tick
 
@@ -284,7 +285,7 @@ def test_labels_are_spread_as_little_as_needed(
 def test_an_asinh_axis_has_ticks_at_zero_and_at_powers_of_ten(
     low: float, high: float, linear: float, expected: list[float]
 ) -> None:
-    same(axis.asinh_ticks(low, high, linear), expected)
+    same(scales.asinh_ticks(low, high, linear), expected)
 
 
 def test_an_axis_of_values_has_the_limits_and_the_scale_that_it_is_given() -> None:
@@ -481,7 +482,7 @@ def test_the_scale_of_r2_begins_at_zero_unless_all_are_near_one(
     ],
 )
 def test_r2_is_written_in_hundredths(value: float, expected: str) -> None:
-    assert drawn_r2._share(value) == expected
+    assert hundredths(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -493,7 +494,7 @@ def test_r2_is_written_in_hundredths(value: float, expected: str) -> None:
     ],
 )
 def test_covariances_are_written_with_two_digits(value: float, expected: str) -> None:
-    assert covariance._short(value) == expected
+    assert short(value) == expected
 
 
 # --------------------------------------------------------------------------------------------
@@ -716,7 +717,7 @@ def test_the_ridge_draws_each_sites_density_in_its_row(
 def test_a_row_reaches_six_decades_below_the_peak_and_a_little_above() -> None:
     densities = 5.0 * np.array([1.0, 1e-3, 1e-6, 1e-7, 0.0, 10**0.6, 10.0])
     expected = 0.86 * np.array([1.0, 0.5, 0.0, 0.0, 0.0, 1.1, 1.12])
-    np.testing.assert_allclose(ridge._height(densities, 5.0), expected, atol=1e-12)
+    np.testing.assert_allclose(height(densities, 5.0), expected, atol=1e-12)
 
 
 def test_rows_are_lower_and_their_words_thinned_where_there_are_many() -> None:
@@ -799,7 +800,7 @@ def test_the_depth_draws_each_bands_quantiles_at_its_site(view: str) -> None:
     room = 0.04 * (ends[1] - ends[0])
     limits = linear * np.sinh([ends[0] - room, ends[1] + room])
     np.testing.assert_allclose(axes.get_ylim(), limits)
-    ticks = axis.asinh_ticks(*limits, linear)
+    ticks = scales.asinh_ticks(*limits, linear)
     assert labelled(axes.yaxis) == pytest.approx({tick(t): t for t in ticks})
     edge = 0.5 + 0.02 * where.span
     np.testing.assert_allclose(axes.get_xlim(), (-edge, where.at[-1] + edge))
@@ -1034,7 +1035,7 @@ def test_the_covariance_draws_each_pair_of_sites(
     figure = picture("covariance", view=view, without=without, sites=",".join(sites))
     (axes,) = figure.axes
     table = unlike().covariance(view, without=without).sel(site_a=sites, site_b=sites).values
-    assert_matrix(axes, sites, table, covariance._short)
+    assert_matrix(axes, sites, table, short)
     norm = axes.collections[0].norm
     reach = np.abs(table).max()
     linear = max(np.abs(table).min(), reach * 1e-5)
@@ -1070,7 +1071,7 @@ def test_the_covariance_without_room_for_numbers_has_a_bar() -> None:
     reach, linear = np.abs(table).max(), np.abs(table).min()
     assert bar.get_ylim() == pytest.approx((-reach, reach))
     assert labelled(bar.yaxis) == pytest.approx(
-        {tick(t): t for t in axis.asinh_ticks(-reach, reach, max(linear, reach * 1e-5))}
+        {tick(t): t for t in scales.asinh_ticks(-reach, reach, max(linear, reach * 1e-5))}
     )
     held = cells(axes)
     assert all(held[j, i][0] == table[i, j] for i in range(20) for j in range(20))
@@ -1096,7 +1097,7 @@ def test_r2_draws_three_tables_of_each_pair_of_sites(
     names = ["pooled (the article's)", "within channels"]
     names.append("without channels 31, 7, 19" if without is None else "without channel 19")
     for axes, table, name in zip(figure.axes, tables, names, strict=True):
-        assert_matrix(axes, SITES, table.values, drawn_r2._share)
+        assert_matrix(axes, SITES, table.values, hundredths)
         norm = axes.collections[0].norm
         assert (norm.vmin, norm.vmax) == (0, 1)
         assert axes.get_title("left") == name
@@ -1126,7 +1127,7 @@ def test_cells_without_variance_are_hatched() -> None:
     table = p.r2().values
     assert np.isnan(table[1]).all()
     assert np.isfinite(table[0, 2])
-    assert_matrix(figure.axes[0], BLOCKS[:3], table, drawn_r2._share)
+    assert_matrix(figure.axes[0], BLOCKS[:3], table, hundredths)
     assert "hatched: no variance" in head(figure)[2]
     assert figure.axes[2].get_title("left") == "without channels 1, 2, 3, 4 and 1 more"
 

@@ -51,7 +51,8 @@ def command(
         typer.Option(
             "-o",
             "--output",
-            help="A .png, .svg or .pdf file; of all figures a folder.",
+            help="A .png, .svg or .pdf file, or an .html file to zoom and point at; of all "
+            "figures a folder.",
             show_default="KIND.png, figures",
         ),
     ] = None,
@@ -139,6 +140,7 @@ def command(
     }
     if kind != ALL:
         target = figures.check_path(output if output is not None else Path(f"{kind}.png"))
+        given["interactive"] = figures.is_page(target)
     made = Profile.open(runs.find(Path(arguments[0]) if len(arguments) == 2 else None))
     if stream is not None:
         made = made.on(stream)

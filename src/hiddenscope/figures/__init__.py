@@ -8,14 +8,14 @@ it shows can be had as a table.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hiddenscope.atomic import replacing
 from hiddenscope.errors import FigureError
 from hiddenscope.figures.look import Look
+from hiddenscope.figures.saving import SUFFIXES, check_path, is_page, save
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,9 +27,8 @@ KINDS = (
     *("histogram", "ridge", "depth", "norms", "positions", "scatter"),
     *("covariance", "r2", "wing", "outliers", "compare_views"),
 )
-"""Every figure: a module here prepares it, one of the same name in `matplotlib` draws that."""
-
-SUFFIXES = (".png", ".svg", ".pdf")
+"""Every figure: a module here prepares it, one of the same name in `matplotlib` draws that, and one
+in `plotly`, where there is one, draws it to be explored."""
 
 
 def _preparer(kind: str) -> Any:
@@ -134,8 +133,8 @@ def prepare(kind: str, tree: xr.DataTree, *views: str, **chosen: Any) -> Prepare
     return prepared
 
 
-def draw(kind: str, tree: xr.DataTree, *views: str, **chosen: Any) -> Figure:
-    """Draw a figure of a profile with Matplotlib.
+def draw(kind: str, tree: xr.DataTree, *views: str, **chosen: Any) -> Any:
+    """Draw a figure of a profile with Matplotlib, or with Plotly where it is to be interactive.
 
     Parameters
     ----------
@@ -149,13 +148,14 @@ def draw(kind: str, tree: xr.DataTree, *views: str, **chosen: Any) -> Figure:
         fig : Figure, SubFigure or as many Axes as the figure has panels, to draw on;
         title, caption : str, or None for none;
         cmap : str or Colormap, the colours of blocks, densities or the matrix;
-        highlight : sequence of colours, those of the channels that stand out.
+        highlight : sequence of colours, those of the channels that stand out;
+        interactive : bool, for a figure of Plotly.
 
         What Matplotlib's ``rcParams`` or a style sets otherwise than by default is respected.
 
     Returns
     -------
-    Figure, or the SubFigure that was given
+    Figure, or the SubFigure that was given, or ``plotly.graph_objects.Figure``
         It shows itself in a notebook; `save` or ``savefig`` writes it. Its axes are ``fig.axes``.
 
     Raises
@@ -190,53 +190,55 @@ def draw_series(table: xr.Dataset, model: str, column: str = "std", **look: Any)
         msg = f"a series has no option {unknown[0]!r}: it takes {', '.join(LOOK)}"
         raise FigureError(msg)
     prepared = importlib.import_module("hiddenscope.figures.steps").prepare(table, model, column)
-    return _drawn("steps", prepared, look)
-
-
-def _drawn(module: str, prepared: Prepared, look: dict[str, Any]) -> Figure:
-    # Imports Matplotlib.
-    place = "hiddenscope.figures.matplotlib"
-    checked, style, drawing = (
-        importlib.import_module(f"{place}.{name}") for name in ("checked", "style", module)
-    )
-    chosen = checked.checked(Look(**look))
-    with style.styled():
-        figure: Figure = drawing.draw(prepared, chosen).figure
+    figure: Figure = _drawn("steps", prepared, look)
     return figure
 
 
-def check_path(path: str | Path) -> Path:
-    """Refuse a file that no figure can be written as, before one is drawn.
+def plotly_figure(kind: str, prepared: Prepared, look: Look | None = None) -> dict[str, Any]:
+    """Draw for Plotly what was prepared, without importing Plotly.
+
+    Parameters
+    ----------
+    kind : str
+        Of the figure.
+    prepared : Prepared
+        As `prepare` returns it.
+    look : Look, optional
+        Without `ax` and `fig`.
+
+    Returns
+    -------
+    dict
+        ``data`` and ``layout`` as Plotly's JavaScript takes them, arrays as base64. The layout
+        fixes no colour of text or background; its ``meta`` holds what ``Plotly.relayout`` takes
+        for ``wide`` and for ``narrow`` screens.
 
     Raises
     ------
     FigureError
-        The suffix is not one of ``.png``, ``.svg`` and ``.pdf``.
+        Nobody has drawn this figure for Plotly, or it cannot look so.
     """
-    target = Path(path)
-    if target.suffix.lower() not in SUFFIXES:
-        msg = f"cannot save a figure as {target.name!r}: end its name in {', '.join(SUFFIXES)}"
+    module = f"hiddenscope.figures.plotly.{kind}"
+    if importlib.util.find_spec(module) is None:
+        msg = f"the figure {kind!r} has no interactive drawing: leave out interactive"
         raise FigureError(msg)
-    return target
+    made: dict[str, Any] = importlib.import_module(module).draw(prepared, look or Look())
+    return made
 
 
-def save(figure: Figure, path: str | Path) -> Path:
-    """Write a figure as PNG (300 dpi), SVG (text stays text) or PDF, by the file's suffix.
-
-    The same figure gives the same bytes. It is written beside its place and then renamed, so a
-    file that is there already is replaced atomically.
-
-    Raises
-    ------
-    FigureError
-        The suffix is not one of ``.png``, ``.svg`` and ``.pdf``.
-    OutputError
-        The place cannot be written.
-    """
-    target = check_path(path)
-    with replacing(target, "the figure") as made:
-        figure.savefig(made)
-    return target
+def _drawn(kind: str, prepared: Prepared, options: dict[str, Any]) -> Any:
+    look = Look(**options)
+    if look.interactive:
+        made = plotly_figure(kind, prepared, look)
+        return importlib.import_module("plotly.graph_objects").Figure(made)
+    # Imports Matplotlib.
+    place = "hiddenscope.figures.matplotlib"
+    checked, style, drawing = (
+        importlib.import_module(f"{place}.{name}") for name in ("checked", "style", kind)
+    )
+    chosen = checked.checked(look)
+    with style.styled():
+        return drawing.draw(prepared, chosen).figure
 
 
 __all__ = [
@@ -247,7 +249,9 @@ __all__ = [
     "describe",
     "draw",
     "draw_series",
+    "is_page",
     "options",
+    "plotly_figure",
     "prepare",
     "save",
     "signature",

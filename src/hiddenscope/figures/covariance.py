@@ -82,3 +82,14 @@ def prepare(
         reach=reach if range is None else max(map(abs, arguments.limits("range", range))),
         linear=linear,
     )
+
+
+def short(value: float) -> str:
+    """Write a covariance with its sign and two digits."""
+    size = abs(value)
+    if size < 0.005:
+        return "0"
+    unit, scale = ("M", 1e6) if size >= 9.95e5 else ("k", 1e3) if size >= 995 else ("", 1.0)
+    size /= scale
+    digits = 0 if size >= 9.95 else 1 if size >= 0.995 else 2
+    return ("−" if value < 0 else "") + f"{size:.{digits}f}".removeprefix("0") + unit

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 NUMBERED = 8
 """At most this many channels are numbered above the map: outliers, then what stands out."""
+LINES = {
+    "top1": "largest",
+    "top2": "second",
+    "top3": "third",
+    "median": "median of all tokens",
+}
+"""Columns of the magnitudes that are drawn, and what they are called."""
+FAR = 30.0
+"""Where the colours of the map end, in multiples of the median channel's largest magnitude."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 SET_OFF = ("embed", "final_norm")
 """Sites that are no block: in colours of their own, set off with room beside them."""
+STEPS = (1, 2, 4, 5, 10, 20, 25, 50, 100, 200, 500, 1000)
+"""Which blocks get a label: every one, every second, …"""
+READABLE = 16
+"""With at most this number of sites, cells of a matrix have room for two digits."""
 
 
 @dataclass(frozen=True)

@@ -106,3 +106,9 @@ def trunk_table(table: xr.DataArray, sites: list[str]) -> xr.DataArray:
         msg = f"R² and covariance are kept for {', '.join(held)}, not for {missing[0]}"
         raise FigureError(msg)
     return table.sel(site_a=sites, site_b=sites)
+
+
+def hundredths(value: float) -> str:
+    """Write R² in hundredths without the zero before the point."""
+    text = f"{value:.2f}"
+    return "1" if text == "1.00" else text[1:] if value >= 0.005 else "0"

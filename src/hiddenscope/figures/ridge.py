@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 DECADES = 6
 """A row spans the site's peak and this many decades below it."""
+FILL = 0.86
+"""Share of a row's height that the peak reaches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,3 +128,10 @@ def _outside_words(scales: pd.DataFrame, *, usual: bool) -> str:
     most = "about 1 in 10,000 of a site at most on either side, " if usual else ""
     values = f"{count:,} value{'s' * (count != 1)}"
     return f"beyond the x axis: {values}, {most}as far as {low} and {high}"
+
+
+def height(density: NDArray[np.float64], top: float) -> NDArray[np.float64]:
+    """Turn densities into heights in rows: `FILL` at the normal's peak, 0 `DECADES` below."""
+    with np.errstate(divide="ignore"):
+        decades = np.log10(density / top) / DECADES + 1
+    return FILL * np.clip(decades, 0.0, 1.12)

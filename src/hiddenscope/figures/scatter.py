@@ -30,6 +30,8 @@ NUMBERED = 5
 """At most this many channels are numbered in a panel."""
 ROWS = 96
 """Of the density, from bottom to top."""
+MOST_COLUMNS = 256
+"""Of the density by token."""
 TOKENS_OF_A_COLUMN = 8
 """About how many tokens of the sample fall into one column of the density by position."""
 
@@ -58,8 +60,8 @@ class Panel:
     numbered : list of int
         The channels to number.
     planes : dict of str to DataArray[row, column]
-        ``position`` and ``channel``: how many sampled values fall where; empty where the tokens
-        are drawn as points.
+        ``position`` and ``channel``: how many sampled values fall where; of points, a column for
+        each token.
     """
 
     site: str
@@ -136,7 +138,9 @@ def prepare(
     several = points and len(windows) > 1
     named = None if channels is None else arguments.channels("channels", channels, s.channels)
     span = None if range is None else arguments.limits("range", range)
-    panels = [_panel(s, sample, site, named, span, points=points) for site in chosen]
+    stands = np.arange(tokens) if several else sample["position"].values
+    places = np.asarray(stands, np.float64)
+    panels = [_panel(s, sample, site, named, span, points=points, places=places) for site in chosen]
     first = np.asarray(sample["stratum"].values == strata.FIRST)
     held = analysis.tokens(s.stream)
     whole = tokens == sum(held[k] for k in analysis.strata_of(s.stream).select(s.view))
@@ -151,12 +155,9 @@ def prepare(
             "numbers: channels that stand out at the site"
             if named is None and any(p.numbered for p in panels)
             else "",
-            "black: first tokens" if first.any() else "",
         ),
         points=points,
-        places=np.arange(tokens, dtype=np.float64)
-        if several
-        else sample["position"].values.astype(np.float64),
+        places=places,
         first=first,
         pieces=[str(p) for p in sample["piece"].values],
         panels=panels,
@@ -172,6 +173,7 @@ def _panel(
     span: tuple[float, float] | None,
     *,
     points: bool,
+    places: Floats,
 ) -> Panel:
     state = sample["state"].sel(site=site).values.astype(np.float64)
     outer = analysis.channels(s.stream, site, s.view)[["min", "max"]]
@@ -180,16 +182,13 @@ def _panel(
     scale = density.scale_of_site(s.stream, s.view, site, low, high)
     linear = density.linear_width(s.stream, s.view, [site]) if scale == "asinh" else 1.0
     reach = span or density.with_room(low, high, scale, linear)
-    columns = max(1, min(96, len(state) // TOKENS_OF_A_COLUMN))
+    columns = MOST_COLUMNS if points else max(1, min(96, len(state) // TOKENS_OF_A_COLUMN))
     edges = density.even_steps(*reach, ROWS, scale, linear)
-    planes = (
-        {}
-        if points
-        else {
-            "position": plane(sample, site, "position", columns, edges),
-            "channel": plane(sample, site, "channel", 128, edges),
-        }
-    )
+    standing = sample.assign(position=("token", places))
+    planes = {
+        "position": plane(standing, site, "position", columns, edges),
+        "channel": plane(sample, site, "channel", 128, edges),
+    }
     if channels is None:
         outstanding = analysis.standing_out(s.stream, s.view, [site]).index
         channels = [int(c) for c in outstanding[:NUMBERED]]

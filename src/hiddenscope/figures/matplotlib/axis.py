@@ -16,7 +16,8 @@ from matplotlib.ticker import (
 )
 
 from hiddenscope.figures.matplotlib.style import TICK, text_width
-from hiddenscope.figures.places import SET_OFF
+from hiddenscope.figures.places import SET_OFF, STEPS
+from hiddenscope.figures.scales import ROOM, asinh_ticks
 from hiddenscope.words import tick
 
 if TYPE_CHECKING:
@@ -27,11 +28,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from hiddenscope.figures.places import Places
-
-ROOM = 0.1
-"""The share of an axis of activations that a label needs, where it is as long as usual."""
-STEPS = (1, 2, 4, 5, 10, 20, 25, 50, 100, 200, 500, 1000)
-"""Which blocks get a label: every one, every second, …"""
 
 
 def label_sites(
@@ -197,15 +193,3 @@ def count_axis(axes: Axes, values: ArrayLike, *, log: bool) -> None:
         axes.set_ylim(0, held.max() * 1.15)
     axes.yaxis.set_major_formatter(FuncFormatter(tick))
     axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-def asinh_ticks(low: float, high: float, linear: float, room: float = ROOM) -> list[float]:
-    """Ticks of a symmetric-logarithmic axis: 0 and few enough powers of ten on either side."""
-    reach = max(abs(low), abs(high), 10 * linear)
-    first, last = int(np.ceil(np.log10(linear))), int(np.floor(np.log10(reach)))
-    room = room * float(np.arcsinh(high / linear) - np.arcsinh(low / linear))
-    step = max(1, -(-(last - first + 1) // 3), int(np.ceil(room / np.log(10))))
-    # Those next to zero would touch its label.
-    powers = [10.0**e for e in range(last, first - 1, -step)]
-    powers = [p for p in powers if np.arcsinh(p / linear) >= room]
-    return [t for t in (*(-p for p in powers), 0.0, *reversed(powers)) if low <= t <= high]

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
 
 from hiddenscope.errors import FigureError
@@ -29,29 +28,12 @@ def checked(look: Look) -> Look:
     if look.ax is not None and look.ax.name != "rectilinear":
         msg = f"ax must have straight axes, got a {look.ax.name} projection"
         raise FigureError(msg)
-    if look.ax is not None and look.fig is not None:
-        msg = "give either ax or fig, not both"
-        raise FigureError(msg)
-    if look.figsize is not None:
-        if look.ax is not None or look.fig is not None:
-            msg = "figsize is that of a new figure: it cannot go with ax or fig"
-            raise FigureError(msg)
-        sizes = np.asarray(look.figsize, object).ravel()
-        if len(sizes) != 2 or not all(
-            isinstance(x, int | float | np.number) and 0 < x < np.inf for x in sizes
-        ):
-            msg = f"figsize must be (width, height) in inches, got {look.figsize!r}"
-            raise FigureError(msg)
     if look.cmap is not None and not isinstance(look.cmap, str | mpl.colors.Colormap):
         msg = f"cmap must be a colour map of Matplotlib or its name, got {look.cmap!r}"
         raise FigureError(msg)
     if isinstance(look.cmap, str) and look.cmap not in mpl.colormaps:
         msg = f"Matplotlib has no colour map {look.cmap!r}: try 'viridis' or 'Greys'"
         raise FigureError(msg)
-    for name, text in (("title", look.title), ("caption", look.caption)):
-        if text is not None and not isinstance(text, str):
-            msg = f"{name} must be a text or None, got {text!r}"
-            raise FigureError(msg)
     colours = [] if look.highlight is None else list(look.highlight)
     for colour in colours:
         if not mpl.colors.is_color_like(colour):

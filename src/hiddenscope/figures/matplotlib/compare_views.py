@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.lines import Line2D
 
+from hiddenscope.figures.colours import of_channels
 from hiddenscope.figures.compare_views import BAND
 from hiddenscope.figures.matplotlib.artists import density_curve, site_curve
 from hiddenscope.figures.matplotlib.axis import (
-    ROOM,
     count_axis,
     magnitude_axis,
     sites_across,
@@ -19,6 +19,7 @@ from hiddenscope.figures.matplotlib.axis import (
 from hiddenscope.figures.matplotlib.page import Page
 from hiddenscope.figures.matplotlib.style import DOUBLE, MM
 from hiddenscope.figures.places import places
+from hiddenscope.figures.scales import ROOM
 from hiddenscope.sites import Site
 from hiddenscope.strata import FIRST
 
@@ -118,11 +119,8 @@ def _means(page: Page, axes: Axes, shown: CompareViews, table: pd.DataFrame, whe
 
 def _channel_colours(page: Page, shown: CompareViews) -> dict[int, ColorType]:
     """Return the channels' colours of every figure of the profile, for others those left over."""
-    fixed = page.channel_colours(shown.loud)
     channels = [int(str(c)) for c in shown.means[0]]
-    used = {fixed[c] for c in channels if c in fixed}
-    free = iter([c for c in fixed.values() if c not in used])
-    return {c: fixed[c] if c in fixed else next(free, page.muted) for c in channels}
+    return of_channels(channels, page.channel_colours(shown.loud), page.muted)
 
 
 def _name_views(axes: Axes, shown: CompareViews, colours: tuple[ColorType, ...]) -> None:

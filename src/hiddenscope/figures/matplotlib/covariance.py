@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.colors import SymLogNorm
 
-from hiddenscope.figures.matplotlib.axis import asinh_ticks
+from hiddenscope.figures.covariance import short
 from hiddenscope.figures.matplotlib.matrix import gap, matrix
 from hiddenscope.figures.matplotlib.page import Page
 from hiddenscope.figures.matplotlib.style import CELL, MM, SINGLE, text_width
+from hiddenscope.figures.matplotlib.theme import SIGNED
 from hiddenscope.figures.places import places
+from hiddenscope.figures.scales import asinh_ticks
 
 if TYPE_CHECKING:
     from hiddenscope.figures.covariance import Covariance
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 def draw(shown: Covariance, look: Look) -> Page:
     """Draw the matrix, its values in the cells where there is room."""
     cell = 66 * MM * 72 / places(shown.sites, gap(shown.sites)).span
-    widest = max(text_width(_short(v), CELL) for v in shown.values[np.isfinite(shown.values)])
+    widest = max(text_width(short(v), CELL) for v in shown.values[np.isfinite(shown.values)])
     written = widest + 1.5 <= cell
     thousands = written and shown.reach >= 9950
     page = Page(look, SINGLE, 72, shown, "k: thousands, M: millions" if thousands else "")
@@ -34,21 +36,10 @@ def draw(shown: Covariance, look: Look) -> Page:
         shown.values,
         wide=66 if written else 60,
         norm=norm,
-        colours=page.cmap("RdBu_r"),
-        written=_short if written else None,
+        colours=page.cmap(SIGNED),
+        written=short if written else None,
     )
     if not written:
         ticks = asinh_ticks(-shown.reach, shown.reach, shown.linear)
         page.colorbar(mesh, axes, ticks=ticks, aspect=30, pad=0.02)
     return page
-
-
-def _short(value: float) -> str:
-    """Write a covariance with its sign and two digits."""
-    size = abs(value)
-    if size < 0.005:
-        return "0"
-    unit, scale = ("M", 1e6) if size >= 9.95e5 else ("k", 1e3) if size >= 995 else ("", 1.0)
-    size /= scale
-    digits = 0 if size >= 9.95 else 1 if size >= 0.995 else 2
-    return ("−" if value < 0 else "") + f"{size:.{digits}f}".removeprefix("0") + unit

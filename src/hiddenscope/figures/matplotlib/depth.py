@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from hiddenscope.figures.matplotlib.axis import asinh_ticks, sites_across
+from hiddenscope.figures.matplotlib.axis import sites_across
 from hiddenscope.figures.matplotlib.bands import bands, name_bands
 from hiddenscope.figures.matplotlib.page import Page
 from hiddenscope.figures.matplotlib.style import MM, SINGLE
 from hiddenscope.figures.places import places
+from hiddenscope.figures.scales import asinh_ticks
 from hiddenscope.words import tick
 
 if TYPE_CHECKING:

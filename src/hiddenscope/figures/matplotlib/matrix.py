@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from hiddenscope.figures.matplotlib.axis import label_sites
 from hiddenscope.figures.matplotlib.style import CELL, INK, MM
-from hiddenscope.figures.places import places
+from hiddenscope.figures.places import READABLE, places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from hiddenscope.figures.matplotlib.page import Page
 
     Floats = NDArray[np.float64]
-
-READABLE = 16
-"""With at most this number of sites, cells are framed and have room for two digits."""
 
 
 def gap(sites: Sequence[str]) -> float:

@@ -13,6 +13,7 @@ from hiddenscope.figures.matplotlib.artists import site_map
 from hiddenscope.figures.matplotlib.axis import label_sites, magnitude_axis
 from hiddenscope.figures.matplotlib.page import Page
 from hiddenscope.figures.matplotlib.style import CELL, DOUBLE, MM, TICK, text_width
+from hiddenscope.figures.outliers import FAR, LINES
 from hiddenscope.figures.places import SET_OFF, places, spread
 from hiddenscope.words import tick
 
@@ -22,17 +23,11 @@ if TYPE_CHECKING:
     from hiddenscope.figures.look import Look
     from hiddenscope.figures.outliers import LargestMagnitudes
 
-LINES = {
-    "top1": ("largest", "o"),
-    "top2": ("second", "s"),
-    "top3": ("third", "^"),
-    "median": ("median of all tokens", "D"),
-}
+MARKERS = ("o", "s", "^", "D")
+"""Of `LINES`."""
 SHADES = ("#0c1b4d", "#3a78b8", "#56b4e9")
 SHADES_ON_DARK = ("#eafaf7", "#8fbfe8", "#4d8cc9")
 """Of the three largest."""
-FAR = 30.0
-"""Where the colours of the map end, in multiples of the median channel's largest magnitude."""
 
 
 def draw(shown: LargestMagnitudes, look: Look) -> Page:
@@ -49,7 +44,7 @@ def _depth(page: Page, axes: Axes, shown: LargestMagnitudes) -> None:
     handles = []
     shades = SHADES_ON_DARK if page.dark else SHADES
     colours = (*shades, page.highlight(0))
-    for colour, (column, (name, marker)) in zip(colours, LINES.items(), strict=True):
+    for colour, marker, (column, name) in zip(colours, MARKERS, LINES.items(), strict=True):
         handles.append(Line2D([], [], color=colour, marker=marker, markersize=2.4, label=name))
         values = shown.magnitudes[column].to_numpy(np.float64)
         values = np.where(values > 0, values, np.nan)

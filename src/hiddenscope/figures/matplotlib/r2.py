@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from matplotlib.colors import Normalize
 
-from hiddenscope.figures.matplotlib.matrix import READABLE, matrix
+from hiddenscope.figures.matplotlib.matrix import matrix
 from hiddenscope.figures.matplotlib.page import Page
 from hiddenscope.figures.matplotlib.style import DOUBLE
 from hiddenscope.figures.matplotlib.theme import MATRIX
+from hiddenscope.figures.places import READABLE
+from hiddenscope.figures.r2 import hundredths
 
 if TYPE_CHECKING:
     from hiddenscope.figures.look import Look
@@ -21,7 +23,7 @@ def draw(shown: R2, look: Look) -> Page:
     page = Page(look, DOUBLE, 64, shown)
     axes = page.axes((1, len(shown.panels)))
     norm = Normalize(*shown.range)
-    written = _share if len(shown.sites) <= READABLE else None
+    written = hundredths if len(shown.sites) <= READABLE else None
     for panel, (name, values) in zip(axes, shown.panels.items(), strict=True):
         mesh = matrix(
             page,
@@ -39,9 +41,3 @@ def draw(shown: R2, look: Look) -> Page:
         bar.outline.set_visible(False)
         bar.set_label("R²")
     return page
-
-
-def _share(value: float) -> str:
-    """Write R² in hundredths without the zero before the point."""
-    text = f"{value:.2f}"
-    return "1" if text == "1.00" else text[1:] if value >= 0.005 else "0"

@@ -11,7 +11,7 @@ from hiddenscope.figures.matplotlib.axis import label_sites, value_axis
 from hiddenscope.figures.matplotlib.page import Page
 from hiddenscope.figures.matplotlib.style import MM, SINGLE, TICK
 from hiddenscope.figures.places import places
-from hiddenscope.figures.ridge import DECADES
+from hiddenscope.figures.ridge import FILL, height
 from hiddenscope.sites import Site
 from hiddenscope.words import number
 
@@ -21,11 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.typing import ColorType
 
     from hiddenscope.figures.look import Look
-    from hiddenscope.figures.places import Floats, Places
+    from hiddenscope.figures.places import Places
     from hiddenscope.figures.ridge import Ridge
-
-FILL = 0.86
-"""Share of a row's height that the peak reaches."""
 
 
 def draw(shown: Ridge, look: Look) -> Page:
@@ -71,8 +68,8 @@ def _row(
 ) -> None:
     site = part["site"].iloc[0]
     edges = np.append(part["left"].to_numpy(), part["right"].to_numpy()[-1])
-    tall = _height(part["density"].to_numpy(), top)
-    normal = _height(part["normal"].to_numpy(), top)
+    tall = height(part["density"].to_numpy(), top)
+    normal = height(part["normal"].to_numpy(), top)
     middle = (edges[:-1] + edges[1:]) / 2
     axes.fill_between(
         middle,
@@ -104,13 +101,6 @@ def _row(
         zorder=2.5,
         gid=f"normal:{site}",
     )
-
-
-def _height(density: Floats, top: float) -> Floats:
-    """Turn densities into heights in rows: `FILL` at the normal's peak, 0 `DECADES` below."""
-    with np.errstate(divide="ignore"):
-        decades = np.log10(density / top) / DECADES + 1
-    return FILL * np.clip(decades, 0.0, 1.12)
 
 
 def _widths(page: Page, axes: Axes, where: Places, shown: Ridge, per_unit: float) -> None:

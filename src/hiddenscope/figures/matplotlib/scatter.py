@@ -43,12 +43,13 @@ def draw(shown: Scatter, look: Look) -> Page:
             cells += [(i, slice(None)), (n + row, column)]
         else:
             cells += [(2 * row, column), (2 * row + 1, column)]
-    page = Page(look, DOUBLE, 24 * n + 40 * rows if points else 84 * rows, shown)
+    first = "black: first tokens" if shown.first.any() else ""
+    page = Page(look, DOUBLE, 24 * n + 40 * rows if points else 84 * rows, shown, first)
     heights = [1.0] * n + [1.5] * rows if points else [1.0] * 2 * rows
     axes = page.axes((len(heights), columns), cells, height_ratios=heights)
     for i, panel in enumerate(shown.panels):
         top, bottom = axes[2 * i : 2 * i + 2]
-        first = i % COLUMNS == 0
+        leftmost = i % COLUMNS == 0
         for below in (top, bottom):
             below.set_title(Site.parse(panel.site).label)
             value_axis(below.yaxis, panel.scale, *panel.reach, panel.linear)
@@ -56,8 +57,8 @@ def draw(shown: Scatter, look: Look) -> Page:
         _by_token(page, top, shown, panel)
         _by_channel(page, bottom, shown, panel)
         label = "activation" if panel.scale == "linear" else "activation (asinh)"
-        top.set_ylabel(label if points or first or panel.scale == "asinh" else "")
-        bottom.set_ylabel(label if first or panel.scale == "asinh" else "")
+        top.set_ylabel(label if points or leftmost or panel.scale == "asinh" else "")
+        bottom.set_ylabel(label if leftmost or panel.scale == "asinh" else "")
         if points:
             _write_tokens(top, shown)
             top.tick_params(labelbottom=i == n - 1)

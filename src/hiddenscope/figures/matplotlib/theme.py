@@ -8,6 +8,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import Colormap, LinearSegmentedColormap, to_hex, to_rgb
 
+from hiddenscope.figures import colours
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,16 +17,11 @@ if TYPE_CHECKING:
 
     from hiddenscope.figures.look import Look
 
-HIGHLIGHT = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#7b3fa0", "#8c6d31")
-"""The first colours the channels that stand out most, in every figure of a profile alike."""
-BLOCKS = LinearSegmentedColormap.from_list("depth", ["#0c1b4d", "#22569b", "#3a94c0", "#8fd3d2"])
-BLOCKS_ON_DARK = LinearSegmentedColormap.from_list(
-    "depth on dark", ["#2f66c9", "#3a94c0", "#8fd3d2", "#eafaf7"]
-)
-"""Blocks, first to last; Okabe and Ito's orange tones set the two other sites off."""
-MATRIX = LinearSegmentedColormap.from_list(
-    "share", ["#f7f7f2", "#cfe3e2", "#8cc0cf", "#4a8fbd", "#265b99", "#0c1b4d"]
-)
+HIGHLIGHT = colours.HIGHLIGHT
+BLOCKS = LinearSegmentedColormap.from_list("depth", colours.BLOCKS)
+BLOCKS_ON_DARK = LinearSegmentedColormap.from_list("depth on dark", colours.BLOCKS_ON_DARK)
+MATRIX = LinearSegmentedColormap.from_list("share", colours.MATRIX)
+SIGNED = LinearSegmentedColormap.from_list("signed", colours.SIGNED)
 
 
 class Theme:
@@ -97,13 +94,13 @@ class Theme:
 
     def highlight(self, rank: int) -> ColorType:
         """Return the colour of the channel, or the site, of this rank."""
-        colours = self.look.highlight or HIGHLIGHT
-        return colours[rank % len(colours)]
+        chosen = self.look.highlight or HIGHLIGHT
+        return chosen[rank % len(chosen)]
 
     def channel_colours(self, outstanding: Sequence[int]) -> dict[int, ColorType]:
         """Give the channels that stand out most a colour, the same in every figure of a profile."""
-        colours = self.look.highlight or HIGHLIGHT
-        return dict(zip(outstanding, colours, strict=False))
+        chosen = self.look.highlight or HIGHLIGHT
+        return dict(zip(outstanding, chosen, strict=False))
 
     def site_colours(self, sites: Sequence[str]) -> dict[str, ColorType]:
         """Give blocks a colour by depth, and embeddings and final norm colours of their own."""

@@ -1,0 +1,1 @@
+"""The figures as Plotly draws them: plain dictionaries, made without importing Plotly."""
