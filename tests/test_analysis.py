@@ -1003,6 +1003,8 @@ def test_what_a_profile_does_not_hold_is_named(full: Known) -> None:
         SiteError, match=r"no site 'block.9.resid_post' in this .* has embed, block"
     ):
         full.profile.channels("block.9.resid_post")
+    short = full.profile.channels("block.1")
+    pd.testing.assert_frame_equal(short, full.profile.channels("block.1.resid_post"))
     with pytest.raises(SiteError, match="no site 'nothing'"):
         full.profile.extremes(site="nothing")
     with pytest.raises(SiteError, match="no site matches"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import warnings
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from PIL import Image
 
 import hiddenscope as hs
 from hiddenscope import figures
@@ -215,6 +217,18 @@ def test_states_that_are_never_finite_are_said_to_be_so() -> None:
         p.plot.depth(view="all", sites="final_norm")
 
 
+def test_a_figure_that_is_cut_to_what_is_drawn_keeps_its_words() -> None:
+    figure = draw("covariance", figsize=(6, 5))
+    for dpi in (100, 200):
+        buffer = io.BytesIO()
+        # What a notebook does once pyplot was used in it.
+        figure.savefig(buffer, format="png", bbox_inches="tight", pad_inches=0, dpi=dpi)
+        with Image.open(buffer) as picture:
+            assert picture.size == (6 * dpi, 5 * dpi)
+    with Image.open(io.BytesIO(figure._repr_png_())) as picture:
+        assert picture.size == (1200, 1000)
+
+
 def test_colours() -> None:
     curves = {p.get_gid(): to_hex(p.get_edgecolor()) for p in draw("histogram").axes[0].patches}
     chosen = draw("histogram", cmap="viridis", highlight=["red", "lime", "blue", "magenta"])
@@ -224,6 +238,8 @@ def test_colours() -> None:
         assert mine[f"many:{site}"] == to_hex(viridis(i / 5)) != curves[f"many:{site}"]
     assert mine["many:embed"] == "#ff0000"
     assert mine["many:final_norm"] == "#ff00ff"
+    one = {p.get_gid(): p for p in draw("histogram", highlight="red").axes[0].patches}
+    assert to_hex(one["many:embed"].get_edgecolor()) == "#ff0000"
     assert draw("r2", cmap="Greys").axes[0].collections[0].get_cmap().name == "Greys"
     assert draw("covariance", cmap="PuOr").axes[0].collections[0].get_cmap().name == "PuOr"
     numbers = [t for t in draw("outliers", highlight=["lime"]).axes[1].texts if t.get_text() == "7"]

@@ -124,7 +124,7 @@ def select_sites(
         default = [s for s in available if s.in_trunk]
     named = {"trunk": set(default), "all": set(available), "hf": set(hf)}
     chosen: set[Site] = set()
-    for part in (_whole(p.strip()) for p in parts):
+    for part in (full_name(p.strip()) for p in parts):
         found = named.get(part)
         if found is None:
             found = {s for s in available if fnmatchcase(s.name, part)}
@@ -138,7 +138,7 @@ def select_sites(
     return tuple(s for s in available if s in chosen)
 
 
-def _whole(part: str) -> str:
+def full_name(part: str) -> str:
     """Write out ``block.3``, which stands for the block's output."""
     return f"{part}.resid_post" if re.fullmatch(r"block\.[^.]+", part) else part
 

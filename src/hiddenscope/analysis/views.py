@@ -10,7 +10,7 @@ import numpy as np
 from hiddenscope import arguments
 from hiddenscope.analysis.cache import cached
 from hiddenscope.errors import ProfileError, SiteError
-from hiddenscope.sites import Site, select_sites
+from hiddenscope.sites import Site, full_name, select_sites
 from hiddenscope.strata import LEFT_OUT_OF_REST, Strata
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def block_sites(stream: xr.DataTree) -> list[int]:
 
 
 def site_index(stream: xr.DataTree, site: str) -> int:
-    """Return where a site stands.
+    """Return where a site stands; ``block.3`` is the output of block 3.
 
     Raises
     ------
@@ -96,10 +96,10 @@ def site_index(stream: xr.DataTree, site: str) -> int:
         The profile does not hold it.
     """
     names = site_names(stream)
-    if site not in names:
+    if full_name(site) not in names:
         msg = f"no site {site!r} in this profile: it has {', '.join(names)}"
         raise SiteError(msg)
-    return names.index(site)
+    return names.index(full_name(site))
 
 
 def label(site: object) -> str:

@@ -35,7 +35,7 @@ class Look:
         By default the figure's own; None for none. Without a title there is no claim either.
     cmap : str or Colormap, optional
         Colours of the blocks, of the densities or of the matrix.
-    highlight : sequence of colours, optional
+    highlight : colour or sequence of colours, optional
         Of the channels that stand out, in order; the first and the fourth are also those of
         ``embed`` and ``final_norm``.
     interactive : bool
@@ -54,6 +54,8 @@ class Look:
 
     def __post_init__(self) -> None:
         """Refuse what no library can draw."""
+        if isinstance(self.highlight, str):
+            object.__setattr__(self, "highlight", [self.highlight])
         if self.ax is not None and self.fig is not None:
             msg = "give either ax or fig, not both"
             raise FigureError(msg)

@@ -19,6 +19,8 @@ from hiddenscope.words import bare_token, shorten, visible
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from matplotlib.transforms import Bbox
+
 MM = 1 / 25.4
 SINGLE, DOUBLE = 80.0, 175.0
 """Widths in mm as printed: one column, and two columns for several panels."""
@@ -61,7 +63,8 @@ RC: dict[str, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 0.8,
     "hatch.linewidth": 0.4,
-    "figure.dpi": 100,
+    # Of notebooks, where a figure of one column would be 300 pixels wide at Matplotlib's 100.
+    "figure.dpi": 200,
     "savefig.dpi": 300,
     "svg.fonttype": "none",
     "svg.hashsalt": "hiddenscope",
@@ -95,9 +98,13 @@ class Picture(Figure):
             options.setdefault("metadata", FORMATS.get(suffix))
             super().savefig(fname, **options)
 
+    def get_tightbbox(self, *_: Any, **__: Any) -> Bbox:
+        """Return the whole page: who asks for less, as notebooks do, would cut off its words."""
+        return self.bbox_inches
+
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
-        self.savefig(buffer, format="png", dpi=200)
+        self.savefig(buffer, format="png", dpi="figure")
         return buffer.getvalue()
 
 
