@@ -36,15 +36,20 @@ _COLUMNS = ["values", "loc", "scale", "degrees", "nats", "lost"]
 
 @cached
 def fits(
-    stream: xr.DataTree, view: str = "rest", sites: str | tuple[str, ...] | None = None
+    stream: xr.DataTree,
+    view: str = "rest",
+    sites: str | tuple[str, ...] | None = None,
+    families: tuple[str, ...] = FAMILIES,
 ) -> pd.DataFrame:
-    """Fit four families to the pooled values of each site.
+    """Fit families of distributions to the pooled values of each site.
 
     Parameters
     ----------
     stream : DataTree
     view : str
     sites : str or tuple of str, optional
+    families : tuple of str
+        Of `FAMILIES`; without Student's t there is no ``lost``.
 
     Returns
     -------
@@ -60,14 +65,16 @@ def fits(
     dtypes = manifest(stream).get("model", {}).get("state_dtype", {})
     counts = cell_counts(stream, view, names)
     tables = [
-        fit(held, lossless=dtypes.get(name) == "bfloat16")
+        fit(held, lossless=dtypes.get(name) == "bfloat16", families=families)
         for name, held in zip(names, counts, strict=True)
     ]
     return pd.concat(dict(zip(names, tables, strict=True)), names=["site"])
 
 
-def fit(counts: NDArray[np.int64], *, lossless: bool = False) -> pd.DataFrame:
-    """Fit four families to the counts of one distribution.
+def fit(
+    counts: NDArray[np.int64], *, lossless: bool = False, families: tuple[str, ...] = FAMILIES
+) -> pd.DataFrame:
+    """Fit families to the counts of one distribution.
 
     A cell's likelihood is the difference of the family's distribution function between its ends;
     the outermost two reach to infinity. The finest cells are joined first: the likelihood of what
@@ -78,6 +85,8 @@ def fit(counts: NDArray[np.int64], *, lossless: bool = False) -> pd.DataFrame:
     counts : ndarray[cell] of int64
     lossless : bool
         The values were bfloat16: each stands for the interval that is rounded to it.
+    families : tuple of str
+        Of `FAMILIES`; without Student's t there is no ``lost``.
 
     Returns
     -------
@@ -88,17 +97,17 @@ def fit(counts: NDArray[np.int64], *, lossless: bool = False) -> pd.DataFrame:
     """
     held = grid.merged(counts)
     filled = np.flatnonzero(held)
-    index = pd.Index(FAMILIES, name="family")
+    index = pd.Index(families, name="family")
     nothing = pd.DataFrame(np.nan, index, _COLUMNS).assign(values=int(held.sum()))
     if len(filled) < 2:
         return nothing
     middle, unit = _middle(held, filled)
     ends, parts = _joined(held, filled, middle, unit, lossless=lossless)
-    found = {family: _maximise(family, (ends - middle) / unit, parts) for family in FAMILIES}
+    found = {family: _maximise(family, (ends - middle) / unit, parts) for family in families}
     table = pd.DataFrame.from_dict(found, orient="index", columns=_COLUMNS[1:5])
     table["loc"] = middle + unit * table["loc"]
     table["scale"] *= unit
-    table["lost"] = found["student"][-1] - table["nats"]
+    table["lost"] = found["student"][-1] - table["nats"] if "student" in found else np.nan
     table.insert(0, "values", int(held.sum()))
     return table.rename_axis(index="family")
 

@@ -23,6 +23,24 @@ median channel's."""
 
 
 @cached
+def farthest_by_channel(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:
+    """Return the value of each channel at each site that lies farthest from zero.
+
+    Returns
+    -------
+    DataFrame[site, channel]
+        With its sign; NaN without tokens.
+    """
+    k = strata_index(stream, view)
+    data = group(stream, "moments")
+    low = np.asarray(data["min"].values)[:, k].min(1, initial=np.inf)
+    high = np.asarray(data["max"].values)[:, k].max(1, initial=-np.inf)
+    farthest = np.where(-low > high, low, high)
+    farthest = np.where(np.isinf(farthest), np.nan, farthest)
+    index = pd.Index(site_names(stream), name="site")
+    return pd.DataFrame(farthest, index=index).rename_axis(columns="channel")
+
+
 def largest_by_channel(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:
     """Return the largest magnitude of each channel at each site.
 
@@ -31,14 +49,7 @@ def largest_by_channel(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:
     DataFrame[site, channel]
         NaN without tokens.
     """
-    k = strata_index(stream, view)
-    data = group(stream, "moments")
-    low = np.asarray(data["min"].values)[:, k].min(1, initial=np.inf)
-    high = np.asarray(data["max"].values)[:, k].max(1, initial=-np.inf)
-    largest = np.maximum(-low, high)
-    largest = np.where(np.isinf(largest), np.nan, largest)
-    index = pd.Index(site_names(stream), name="site")
-    return pd.DataFrame(largest, index=index).rename_axis(columns="channel")
+    return farthest_by_channel(stream, view).abs()
 
 
 def largest_over_median(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:

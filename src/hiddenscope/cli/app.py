@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hiddenscope import __version__
-from hiddenscope.cli import claims, plot, profile, show, sites, terminal
+from hiddenscope.cli import claims, plot, profile, report, show, sites, terminal
 from hiddenscope.cli.runs import INTERRUPTED, Interrupted
 from hiddenscope.errors import HiddenscopeError
 
@@ -28,6 +28,7 @@ app.command("profile")(profile.command)
 app.command("show")(show.command)
 app.command("claims")(claims.command)
 app.command("plot", cls=plot.PlotCommand)(plot.command)
+app.command("report")(report.command)
 app.command("sites")(sites.command)
 
 

@@ -128,13 +128,15 @@ def command(
     massive_ratio: Annotated[
         float, typer.Option(help="The same in medians of the site's magnitudes.")
     ] = 1000.0,
-    figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw figures.")] = True,
+    figures: Annotated[
+        bool, typer.Option("--figures/--no-figures", help="Draw figures and the report.")
+    ] = True,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an earlier result.")] = False,
 ) -> None:
     """Measure how a model's hidden states are distributed on a text.
 
-    Writes a folder with profile.nc and figures. Without arguments: the embedded demo model on
-    the embedded sample texts, with no network.
+    Writes a folder with profile.nc, report.html and figures. Without arguments: the embedded
+    demo model on the embedded sample texts, with no network.
 
     Ctrl-C ends the measurement after the windows that it is at: what was measured so far is
     written, marked as partial, and the exit code is 130. Ctrl-C again stops at once.
@@ -203,16 +205,18 @@ def command(
     # All that there is to write is written before the first word of it is printed.
     try:
         refused: list[str] = []
-        runs.remove_figures(folder / "figures")
+        runs.remove_figures(folder)
         if figures:
             with meter:
                 drawn, refused = draw_all(
                     made.dataset, folder / "figures", {"view": view}, meter.show
                 )
+                meter.show("writing the report")
+                written.append(made.report(folder / runs.REPORT))
             written += drawn
         _print(made, view, measured, console)
     except KeyboardInterrupt:
-        kept += ", its figures are not complete"
+        kept += ", its figures and report are not complete"
         raise runs.Interrupted(kept) from None
     for reason in refused:
         console.print(reason, style="yellow", markup=False)

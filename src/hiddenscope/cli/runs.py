@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 RUNS = Path("hiddenscope-runs")
 PROFILE = "profile.nc"
+REPORT = "report.html"
 
 
 class Interrupted(SystemExit):
@@ -93,10 +94,11 @@ def _claim(label: str) -> Path:
 
 
 def remove_figures(folder: Path) -> None:
-    """Remove the figures of an earlier result, which are not of this profile."""
+    """Remove figures and report of an earlier result, which are not of this profile."""
+    (folder / REPORT).unlink(missing_ok=True)
     for kind in KINDS:
         for suffix in SUFFIXES:
-            (folder / f"{kind}{suffix}").unlink(missing_ok=True)
+            (folder / "figures" / f"{kind}{suffix}").unlink(missing_ok=True)
 
 
 def find(profile: Path | None) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hiddenscope import analysis
@@ -12,7 +14,6 @@ from hiddenscope.profiles.plot import Plot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import pandas as pd
     import xarray as xr
@@ -208,6 +209,32 @@ class Profile:
     ) -> pd.DataFrame:
         """See `hiddenscope.analysis.table`."""
         return analysis.table(self.stream, name, view, sites, sort=sort, top=top)
+
+    def report(self, path: str | Path = "report.html", *, plotlyjs: str = "inline") -> Path:
+        """Write one HTML page that shows the profile, explains itself and needs no network.
+
+        Parameters
+        ----------
+        path : str or Path
+        plotlyjs : {'inline', 'cdn'}
+            Plotly's script in the page, or from the network when the page is opened, which makes
+            it 5 MB smaller.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        InputError
+            `plotlyjs` is neither.
+        OutputError
+            The place cannot be written.
+        """
+        # Reports stand above profiles.
+        report = importlib.import_module("hiddenscope.report")
+        written: Path = report.save(self.stream, Path(path), plotlyjs)
+        return written
 
     def caption(self, view: str = "rest") -> str:
         """Say in words which tokens a view holds."""

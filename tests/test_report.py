@@ -1,0 +1,504 @@
+"""The report in a real browser: it draws, obeys its controls, and runs only its own scripts."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+from playwright.sync_api import sync_playwright
+
+import hiddenscope as hs
+from hiddenscope import figures, report
+from hiddenscope.errors import InputError
+from hiddenscope.report import encode, policy
+from hiddenscope.report.render import cited
+from hiddenscope.words import shorten, visible
+from tools import fetch_axe
+
+if TYPE_CHECKING:
+    from conftest import Run
+    from playwright.sync_api import Browser, Page
+
+    from hiddenscope.profiles import Profile
+
+GOLDEN = Path(__file__).parent / "golden"
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+SECTIONS = [
+    *("summary", "claims", "depth", "distributions", "between"),
+    *("tokens", "outliers", "reading", "manifest"),
+]
+LISTEN = """
+window.broken = [];
+addEventListener('securitypolicyviolation', (e) => {
+  window.broken.push(`${e.violatedDirective} ${e.blockedURI}`);
+});
+"""
+VALUES = """(found) => {
+  const types = {f4: Float32Array, f8: Float64Array};
+  if (!found?.bdata) return Array.from(found);
+  const bytes = Uint8Array.from(atob(found.bdata), (c) => c.charCodeAt(0));
+  return Array.from(new types[found.dtype](bytes.buffer));
+}"""
+HOSTILE = [
+    "<script>window.hacked=1</script>",
+    "</script><script>window.hacked=1</script>",
+    "<img src=x onerror=window.hacked=1>",
+    '"><svg onload=window.hacked=1>',
+    "' onmouseover='window.hacked=1",
+    '" autofocus onfocus="window.hacked=1',
+    "javascript:window.hacked=1",
+    '<a href="javascript:window.hacked=1">x</a>',
+    "<iframe srcdoc='<script>parent.hacked=1</script>'>",
+    "<math><mi xlink:href='javascript:window.hacked=1'>",
+    "<!--<script>",
+    "-->",
+    "<!-- --!><script>window.hacked=1</script>",
+    "]]>",
+    "{{ 7 * 7 }}",
+    "{% raw %}",
+    "${window.hacked=1}",
+    "%{x}<extra>window</extra>",
+    "<b>bold</b><br><i>pseudo</i>",
+    "<sub>1</sub><sup>2</sup>",
+    '<span style="font-size:99px">big</span>',
+    "&lt;script&gt;window.hacked=1&lt;/script&gt;",
+    "&#60;script&#62;",
+    "\\u003cscript\\u003ewindow.hacked=1",
+    "\u202eevil\u202c",
+    "\u2066isolated\u2069",
+    "zero\u200bwidth\u200djoined\ufeff",
+    "line\u2028separator\u2029",
+    "tab\tnew\nline\rreturn",
+    "\x00nul\x07bell\x1b[31m",
+    "$\\alpha$",
+    "=cmd|'/c calc'!A1",
+    "<style>*{display:none}</style>",
+    "<base href=//evil.example>",
+    "<meta http-equiv=refresh content='0;url=//evil.example'>",
+    "<form action=//evil.example><input name=a>",
+    "<object data=//evil.example>",
+    "<template><script>window.hacked=1</script></template>",
+    "<noscript><p title='</noscript><img src=x onerror=window.hacked=1>'>",
+    "a" * 1_000_000,
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.fail("the report is tested in Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-gpu"]
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield started
+        started.close()
+
+
+@dataclasses.dataclass
+class Seen:
+    """A page that is open, and what the browser said."""
+
+    page: Page
+    said: list[str]
+    asked: list[str]
+
+    def drawn(self) -> None:
+        self.page.wait_for_selector("html[data-ready]", timeout=30_000)
+
+    def choose(self, **chosen: str) -> None:
+        """Choose a view or a site, unless it is chosen already, and wait until it is drawn."""
+        for name, value in chosen.items():
+            if self.page.input_value(f"#{name}") != value:
+                self.page.select_option(f"#{name}", value)
+        self.drawn()
+
+    def data(self, figure: str) -> list[list[str]]:
+        """Open the table of a figure; return its texts, the names of its columns first."""
+        self.page.evaluate(f"document.querySelector('#fig-{figure} details').open = true")
+        self.page.wait_for_selector(f"#fig-{figure} .data td", state="attached")
+        rows = f"[...document.querySelectorAll('#fig-{figure} .data tr')]"
+        found: list[list[str]] = self.page.evaluate(
+            f"{rows}.map(r => [...r.cells].map(c => c.textContent))"
+        )
+        return found
+
+    def trace(self, figure: str, at: int, letter: str) -> np.ndarray:
+        plot = f"document.querySelector('#fig-{figure} .plot')"
+        found = self.page.evaluate(f"({VALUES})({plot}.data[{at}].{letter})")
+        return np.array(found, np.float64)
+
+    def check(self) -> None:
+        assert self.said == []
+        assert self.asked == []
+        assert self.page.evaluate("window.broken") == []
+
+
+Look = Callable[..., AbstractContextManager[Seen]]
+
+
+@pytest.fixture(scope="module")
+def look(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Look:
+    folder = tmp_path_factory.mktemp("report")
+
+    @contextmanager
+    def opened(html: str, place: str = "", **context: Any) -> Iterator[Seen]:
+        file = folder / f"{hashlib.sha256(html.encode()).hexdigest()}.html"
+        file.write_text(html, encoding="utf-8")
+        page = browser.new_context(**context).new_page()
+        page.set_default_timeout(10_000)
+        seen = Seen(page, [], [])
+        page.on("console", lambda message: seen.said.append(message.text))
+        page.on("pageerror", lambda error: seen.said.append(str(error)))
+        inside = (file.as_uri(), "data:", "blob:")
+        page.on("request", lambda r: r.url.startswith(inside) or seen.asked.append(r.url))
+        page.add_init_script(LISTEN)
+        page.goto(file.as_uri() + place)
+        seen.drawn()
+        yield seen
+        seen.check()
+        page.context.close()
+
+    return opened
+
+
+@pytest.fixture(scope="module")
+def shared(html: str, look: Look) -> Iterator[Seen]:
+    """One page for all tests that leave it fit for the next."""
+    with look(html) as seen:
+        yield seen
+
+
+@pytest.fixture(scope="module")
+def html(demo_profile: Profile) -> str:
+    return report.render(demo_profile.dataset)
+
+
+def test_every_section_is_drawn(shared: Seen) -> None:
+    page = shared.page
+    assert [s.get_attribute("id") for s in page.query_selector_all("main > section")] == SECTIONS
+    found = [f.get_attribute("data-figure") for f in page.query_selector_all("figure")]
+    assert len(found) == 13
+    for key in found:
+        assert page.locator(f"#fig-{key} .main-svg").first.is_visible(), key
+        assert not page.locator(f"#fig-{key} .missing").is_visible(), key
+        assert len(page.get_attribute(f"#fig-{key} .plot", "aria-label") or "") > 40, key
+        assert len(shared.data(str(key))) > 2, key
+    assert len(page.query_selector_all(".claims > li")) > 15
+    assert page.inner_text("h1") == "demo"
+
+
+def test_a_cell_shows_its_two_sites_against_each_other(shared: Seen, demo_profile: Profile) -> None:
+    page = shared.page
+    page.evaluate("document.querySelector('#fig-matrix').scrollIntoView({behavior: 'instant'})")
+    box = page.locator("#fig-matrix .plot .nsewdrag").bounding_box()
+    assert box is not None
+    n, across, down = len(demo_profile.sites), 4, 9
+    x, y = ((at + 0.5) / n for at in (across, down))
+    page.mouse.click(box["x"] + box["width"] * x, box["y"] + box["height"] * y)
+    page.wait_for_selector("#said:has-text('against')", state="attached")
+    shared.drawn()
+    wanted = [demo_profile.sites[at] for at in (across, down)]
+    assert [page.input_value(f"#fig-pairs select[name={key}]") for key in "ab"] == wanted
+    trace = "document.querySelector('#fig-pairs .plot').data[0]"
+    across_at, up_at, counts = (
+        np.array(page.evaluate(f"{trace}.{name}"), float) for name in ("x", "y", "customdata")
+    )
+    sample = demo_profile.sample("rest")["state"]
+    assert 1000 < counts.sum() <= sample[0].size
+    # What is drawn shares as much as the whole sample does.
+    first, second = (np.arcsinh(sample.sel(site=s).values.ravel()) for s in wanted)
+    cells = np.stack(np.meshgrid(across_at, up_at), -1).reshape(-1, 2)
+    pairs = np.repeat(cells, counts.astype(int).ravel(), 0)
+    assert np.corrcoef(pairs.T)[0, 1] == pytest.approx(np.corrcoef(first, second)[0, 1], abs=0.1)
+
+
+def test_figures_and_tables_are_saved(shared: Seen, demo_profile: Profile) -> None:
+    files = {}
+    for key, kind in (("matrix", "png"), ("depth", "svg"), ("moments", "csv")):
+        with shared.page.expect_download() as download:
+            shared.page.click(f"#fig-{key} [data-save={kind}]")
+        assert download.value.suggested_filename == f"{key}-rest.{kind}"
+        files[kind] = Path(download.value.path()).read_bytes()
+    pixels = matplotlib.image.imread(io.BytesIO(files["png"]), format="png")
+    assert pixels.shape[0] > 600
+    assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 50
+    assert files["svg"].startswith(b"<svg")
+    assert b"Quantiles of activations by site" in files["svg"]
+    head, *rows = files["csv"].decode().splitlines()
+    at = head.split(",").index("standard deviation")
+    found = [float(row.split(",")[at]) for row in rows]
+    assert np.allclose(found, demo_profile.moments()["std"], rtol=1e-6)
+
+
+def test_the_slider_leaves_out_the_loudest_channels(shared: Seen, demo_profile: Profile) -> None:
+    page = shared.page
+    loudest = [int(c) for c in demo_profile.loudest(by="pooled").index[:2]]
+    page.focus("#fig-matrix input[type=range]")
+
+    def matrix() -> np.ndarray:
+        shared.drawn()
+        return np.array(page.evaluate("document.querySelector('#fig-matrix .plot').data[0].z"))
+
+    for k in range(3):
+        if k:
+            page.keyboard.press("ArrowRight")
+        assert np.allclose(matrix(), demo_profile.r2(without=loudest[:k]), rtol=0, atol=1e-6), k
+    said = page.locator("#fig-matrix output").inner_text()
+    assert said == ", ".join(map(str, loudest))
+    page.select_option("#fig-matrix select", "within")
+    assert np.allclose(matrix(), demo_profile.r2("within"), rtol=0, atol=1e-6)
+    page.select_option("#fig-matrix select", "pooled")
+
+
+def test_the_passage_shows_the_states_of_the_site(shared: Seen, demo_profile: Profile) -> None:
+    shared.choose(site="block.3.resid_post")
+    head, *rows = shared.data("map")
+    sample = demo_profile.sample("rest")
+    held = sample.isel(token=np.flatnonzero(sample["passage"].values)).sortby("position")
+    channels = [int(name.removeprefix("channel ")) for name in head[2:]]
+    states = held["state"].sel(site="block.3.resid_post").values[:, channels]
+    assert len(rows) == len(states) > 10
+    assert [int(row[1]) for row in rows] == held["position"].values.tolist()
+    found = np.array([[float(c.replace("−", "-").replace(",", "")) for c in r[2:]] for r in rows])
+    assert np.allclose(found, states, rtol=0.006, atol=1e-6)
+
+
+def bitmaps(shared: Seen, figure: str) -> list[bytes]:
+    """Return the pictures that heat maps are drawn as."""
+    images = f"[...document.querySelectorAll('#fig-{figure} .plot image')]"
+    found = shared.page.evaluate(
+        f"{images}.map(i => i.getAttribute('href') ?? i.getAttribute('xlink:href') ?? '')"
+    )
+    return [base64.b64decode(address.partition(",")[2]) for address in found if address]
+
+
+def test_the_view_changes_what_is_drawn(shared: Seen, demo_profile: Profile) -> None:
+    before: dict[str, list[bytes]] = {}
+    for view in ("rest", "first"):
+        shared.choose(view=view, site="block.6.resid_post")
+        expected = demo_profile.moments(view)["std"].to_numpy()
+        assert np.allclose(shared.trace("moments", 0, "y"), expected, rtol=1e-6), view
+        prepared: Any = figures.prepare("histogram", demo_profile.stream, view=view, bins=160)
+        table = prepared.table[prepared.table["site"] == "block.6.resid_post"]
+        column = "share" if prepared.scale == "linear" else "density"
+        sites = shared.page.evaluate(
+            "document.querySelector('#fig-histogram .plot').data.map(t => t.meta?.site)"
+        )
+        drawn = shared.trace("histogram", sites.index("block.6.resid_post"), "y")
+        assert np.allclose(np.nan_to_num(drawn), table[column], rtol=1e-6), view
+        shown = shared.page.locator(".lead:visible").first.inner_text()
+        words = demo_profile.caption(view)
+        assert shown == f"{words[0].upper()}{words[1:]}."
+        parts = "[...document.querySelectorAll('[data-view]:not([hidden])')]"
+        assert set(shared.page.evaluate(f"{parts}.map(p => p.dataset.view)")) == {view}
+        for key in ("matrix", "pairs", "map", "outliers"):
+            pictures = bitmaps(shared, key)
+            assert pictures, (key, view)
+            for picture in pictures:
+                pixels = matplotlib.image.imread(io.BytesIO(picture), format="png")
+                colours = np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)
+                assert len(colours) > 2, (key, view)
+            assert before.get(key) != pictures, key
+            before[key] = pictures
+    assert shared.page.evaluate("location.hash").endswith("&view=first&site=block.6.resid_post")
+
+
+def test_an_address_names_section_view_and_site(html: str, look: Look) -> None:
+    with look(html, "#between&view=first&site=final_norm") as seen:
+        assert seen.page.input_value("#view") == "first"
+        assert seen.page.input_value("#site") == "final_norm"
+        seen.page.wait_for_selector("nav a[aria-current][href='#between']")
+        seen.page.evaluate("location.hash = '#nowhere&view=<b>&site=nowhere'")
+        seen.drawn()
+        assert seen.page.input_value("#view") == "first"
+
+
+def barriers(seen: Seen) -> None:
+    """Fail where axe finds a serious barrier."""
+    if not seen.page.evaluate("'axe' in window"):
+        seen.page.evaluate(fetch_axe.fetch().read_text(encoding="utf-8"))
+    found = seen.page.evaluate("axe.run({resultTypes: ['violations']}).then(r => r.violations)")
+    bad = [v for v in found if v["impact"] in {"serious", "critical"}]
+    assert [(v["id"], [n["html"][:200] for n in v["nodes"]][:3]) for v in bad] == []
+
+
+def test_on_a_telephone_in_the_dark(html: str, look: Look) -> None:
+    with look(html, viewport={"width": 360, "height": 740}, color_scheme="dark") as seen:
+        page = seen.page
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        ground = "getComputedStyle(document.documentElement).backgroundColor"
+        dark = page.evaluate(ground)
+        barriers(seen)
+        page.click("#theme")
+        sums = [sum(map(int, re.findall(r"\d+", c)[:3])) for c in (dark, page.evaluate(ground))]
+        assert sums[0] < 200
+        assert sums[1] > 600
+
+
+def test_nothing_bars_the_way(shared: Seen) -> None:
+    shared.data("matrix")
+    barriers(shared)
+
+
+@pytest.fixture
+def hostile_profile(profile_file: Path) -> Profile:
+    p = hs.open(profile_file)
+    for group, names in (("sample", ["piece"]), ("extremes", ["piece", "before", "after"])):
+        data = p.stream[group].to_dataset()
+        for shift, name in enumerate(names):
+            shape = data[name].shape
+            texts = [HOSTILE[(i + 7 * shift) % len(HOSTILE)] for i in range(data[name].size)]
+            data[name] = (data[name].dims, np.array(texts, object).reshape(shape))
+        if group == "sample":
+            order = np.lexsort([data["position"].values, ~data["passage"].values.astype(bool)])
+            pieces = np.empty(len(order), object)
+            pieces[order] = [HOSTILE[i % len(HOSTILE)] for i in range(len(order))]
+            data["piece"] = ("token", pieces)
+        p.stream[group].dataset = data
+    manifest = p.manifest
+    manifest["model"]["name"] = manifest["model"]["architecture"] = HOSTILE[1]
+    manifest["corpus"]["name"] = HOSTILE[2]
+    manifest["<script>window.hacked=1</script>"] = {t[:50]: t for t in HOSTILE}
+    checks = [*p.checks, {"name": HOSTILE[3], "detail": HOSTILE[0], "passed": False}]
+    p.dataset.attrs["manifest"] = json.dumps(manifest)
+    p.dataset.attrs["checks"] = json.dumps([c | {"level": "check"} for c in checks])
+    return p
+
+
+def test_hostile_texts_are_shown_and_never_run(hostile_profile: Profile, look: Look) -> None:
+    html = report.render(hostile_profile.dataset)
+    assert len(html) < 8e6
+    with look(html, "#summary&view=all") as seen:
+        page = seen.page
+        expected = [visible(shorten(text, encode.LONGEST)) for text in HOSTILE]
+        shown = [row[0] for row in seen.data("map")[1:]]
+        assert shown == [expected[i % len(HOSTILE)] for i in range(len(shown))]
+        assert len(shown) >= 30
+        cells = "[...document.querySelectorAll('.manifest td')].map(c => c.textContent)"
+        found = page.evaluate(cells)
+        for text in HOSTILE:
+            assert visible(shorten(text, 1000)) in found, text[:80]
+        assert page.inner_text("h1") == expected[1]
+        page.locator("#fig-map .plot").hover()
+        page.wait_for_timeout(200)
+        assert page.evaluate("window.hacked") is None
+        every = "[...document.querySelectorAll('*')]"
+        attributes = f"{every}.flatMap(e => [...e.attributes].map(a => [a.name, a.value]))"
+        for name, value in page.evaluate(attributes):
+            assert not name.startswith("on")
+            leads = name in {"href", "xlink:href", "src", "srcdoc", "action", "formaction"}
+            assert not (leads and value.strip().startswith("javascript:"))
+        assert page.evaluate("[...document.scripts].filter(s => !s.type).length") == 2
+        foreign = "iframe, object, embed, base, form[action], meta[http-equiv=refresh], template"
+        assert page.query_selector_all(foreign) == []
+        links = page.evaluate("[...document.links].map(l => l.protocol)")
+        assert set(links) == {"https:", "file:"}
+
+
+def test_a_script_that_was_changed_does_not_run(
+    html: str, browser: Browser, tmp_path: Path
+) -> None:
+    changed = html.replace('"use strict";', '"use strict"; window.hacked = 1;', 1)
+    changed = changed.replace("</main>", "<script>window.hacked=1</script></main>")
+    file = tmp_path / "changed.html"
+    file.write_text(changed, encoding="utf-8")
+    page = browser.new_page()
+    page.add_init_script(LISTEN)
+    page.goto(file.as_uri())
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=hacked=1>')")
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.hacked") is None
+    assert len(page.evaluate("window.broken")) >= 2
+    assert page.query_selector(".main-svg") is None
+    page.close()
+
+
+def few_states(kind: str) -> Profile:
+    x = np.random.default_rng(0).normal(size=(2, 30, 8)).astype(np.float32)
+    if kind == "one token":
+        return hs.from_states({"embed": x[:1, :2], "block.0.resid_post": x[:1, :2]})
+    if kind == "one site":
+        return hs.from_states({"embed": x})
+    bad = x.copy()
+    bad[0, 3:9, 5] = np.nan
+    with pytest.warns(hs.HiddenscopeWarning):
+        return hs.from_states({"embed": x, "block.0.resid_post": bad, "final_norm": bad})
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("NaN", "needs care"),
+        ("one site", "Not shown:"),
+        ("one token", "First tokens left out: 1 of 2 tokens."),
+        ("no sample", "this profile holds no sample"),
+        ("schema-1", "schema 1"),
+        ("schema-3", "cannot be told"),
+    ],
+)
+def test_what_is_missing_is_said(kind: str, words: str, profile_file: Path, look: Look) -> None:
+    if kind.startswith("schema"):
+        p = hs.open(GOLDEN / f"{kind}.nc")
+    elif kind == "no sample":
+        p = hs.open(profile_file)
+        del p.stream["sample"]
+    else:
+        p = few_states(kind)
+    with look(report.render(p.dataset)) as seen:
+        assert words in seen.page.inner_text("main")
+        assert seen.page.query_selector(".main-svg") is not None
+
+
+def test_with_the_script_from_the_network_only_that_one_may_run(demo_profile: Profile) -> None:
+    html = report.render(demo_profile.dataset, "cdn")
+    assert len(html.encode()) < 2.5e6
+    url = re.search(r'<script src="([^"]+)" integrity="([^"]+)"', html)
+    assert url is not None
+    assert re.fullmatch(r"https://cdn\.plot\.ly/plotly-\d+\.\d+\.\d+\.min\.js", url[1])
+    from plotly.offline import get_plotlyjs
+
+    assert url[2] == policy.digest(get_plotlyjs())
+    rules = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', html)
+    assert rules is not None
+    assert f"{url[1]};" in rules[1]
+    assert "unsafe-eval" not in rules[1]
+    assert "script-src 'unsafe-inline'" not in rules[1]
+    with pytest.raises(InputError, match="choose inline"):
+        report.render(demo_profile.dataset, "elsewhere")
+
+
+def test_citations_are_links_and_nothing_else_is() -> None:
+    found = cited("<b>Sun</b> 2024, arXiv:2402.17762, and javascript:arXiv:24")
+    assert found == (
+        '&lt;b&gt;Sun&lt;/b&gt; 2024, <a href="https://arxiv.org/abs/2402.17762" rel="noreferrer">'
+        "arXiv:2402.17762</a>, and javascript:arXiv:24"
+    )
+
+
+def test_the_command_writes_it_without_torch(profile_file: Path, tmp_path: Path, run: Run) -> None:
+    code, out, _ = run("report", profile_file, "-o", "a.html", "--plotlyjs", "cdn")
+    assert (code, out.strip()) == (0, "a.html")
+    assert Path("a.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    code, _, _ = run("report", profile_file, "--plotlyjs", "elsewhere")
+    assert code == 2
+    program = (
+        "import sys, hiddenscope.profiles as p;"
+        f"p.Profile.open({str(profile_file)!r}).report('b.html', plotlyjs='cdn');"
+        "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+    assert Path("b.html").read_bytes() == Path("a.html").read_bytes()
