@@ -33,6 +33,7 @@ TEXT = (
 
 
 SLOW = (
+    "test_report.py",
     "test_families.py",
     "test_cli.py",
     "test_figures.py",
@@ -40,6 +41,9 @@ SLOW = (
     "test_independence.py",
     "test_readme.py",
     "test_profiles.py",
+    "test_first_tokens.py",
+    "test_plotly.py",
+    "test_claims.py",
 )
 
 

@@ -229,6 +229,27 @@ def test_a_figure_that_is_cut_to_what_is_drawn_keeps_its_words() -> None:
         assert picture.size == (1200, 1000)
 
 
+def test_numbers_of_channels_stand_between_the_map_and_its_title_at_any_size() -> None:
+    for figsize in (None, (9, 6), (12, 10)):
+        figure = draw("outliers", figsize=figsize)
+        figure.draw_without_rendering()
+        axes = figure.axes[1]
+        title = axes._left_title.get_window_extent()
+        numbers = [t.get_window_extent() for t in axes.texts if t.get_text().isdigit()]
+        assert numbers
+        assert all(axes.bbox.y1 < box.y1 < title.y0 for box in numbers), figsize
+
+
+def test_uneven_bins_are_drawn_by_density() -> None:
+    tree = profile().stream
+    assert figures.prepare("histogram", tree, range=(-1, 1), bins=20).y == "share"
+    uneven = figures.prepare("histogram", tree, range=(-8, 8), bins=200)
+    widths = (uneven.table["right"] - uneven.table["left"]).unique()
+    assert uneven.y == "density"
+    assert widths.max() > 1.1 * widths.min()
+    assert draw("histogram", range=(-8, 8)).axes[0].get_ylabel().startswith("density per unit")
+
+
 def test_colours() -> None:
     curves = {p.get_gid(): to_hex(p.get_edgecolor()) for p in draw("histogram").axes[0].patches}
     chosen = draw("histogram", cmap="viridis", highlight=["red", "lime", "blue", "magenta"])

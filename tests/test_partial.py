@@ -21,7 +21,7 @@ from hiddenscope.strata import PLAIN
 from hiddenscope.tokens import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from conftest import Run
@@ -33,6 +33,14 @@ if TYPE_CHECKING:
 WORDS = TEXT.split()
 # Three shards, of two, four and one groups.
 OPTIONS: dict[str, Any] = {"window": 16, "batch_tokens": 48, "shard_bytes": 1_500}
+
+
+@pytest.fixture(autouse=True)
+def _pythons_own_handler() -> Iterator[None]:
+    """Handle Ctrl-C as in a terminal: a shell makes jobs in the background deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def texts(number: int = 48) -> list[str]:

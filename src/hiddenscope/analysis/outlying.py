@@ -66,6 +66,8 @@ class Outliers:
 
         return outliers_text(self)
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         from hiddenscope.analysis.display import outliers_html  # noqa: PLC0415
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 BEYOND = "one range: beyond it about 1 in 10,000 of a site's values at most, on either side"
 FEW = 10
 """Bins with fewer values are drawn faint: their height is mostly chance."""
+EVEN = 1.1
+"""Bins of which the widest is at most so many times as wide as the narrowest are even."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +73,8 @@ def prepare(
         side; what lies beyond is counted at the edge.
     x : {'linear', 'asinh'}, optional
         By default linear, or asinh where the widest site is more than ten times as wide as the
-        narrowest block. On a linear axis y is the share of values in a bin, on an asinh axis,
-        whose bins are not equally wide, their density.
+        narrowest block. Where bins are equally wide y is the share of values in each; else, as
+        on an asinh axis or where they are hardly wider than the grid's cells, their density.
     range : (float, float), optional
         The range instead, in activations.
     log : bool
@@ -87,6 +89,9 @@ def prepare(
     table = density.densities(s.stream, scale, bins, view, s.sites, range=range)
     if table.empty:
         raise FigureError(no_density(view))
+    # Uneven bins would make combs of smooth curves; those at the ends may be cut.
+    widths = (table["right"] - table["left"])[table["site"] == table["site"].iloc[0]].iloc[1:-1]
+    even = not len(widths) or widths.max() <= EVEN * widths.min()
     return Histogram(
         title=f"Histogram of activations, {s.model}",
         claim=analysis.spread_words(s.stream, view, s.sites),
@@ -97,7 +102,7 @@ def prepare(
         sites=s.sites,
         table=table,
         scale=scale,
-        y="share" if scale == "linear" else "density",
+        y="share" if scale == "linear" and even else "density",
         log=bool(log),
         beyond=beyond_words(table.attrs["sites"]),
     )

@@ -32,8 +32,7 @@ def histograms(subject: Subject) -> Figure:
         table = shown.table
         names = list(dict.fromkeys(table["site"]))
         first = table[table["site"] == names[0]]
-        column = "share" if shown.scale == "linear" else "density"
-        heights = table[column].to_numpy(np.float64).reshape(len(names), -1)
+        heights = table[shown.y].to_numpy(np.float64).reshape(len(names), -1)
         fitted = fits(subject.stream, view, tuple(names), FITTED)
         lines = {
             family: encode.array(fitted[["loc", "scale"]].xs(family, level="family"))
@@ -44,6 +43,7 @@ def histograms(subject: Subject) -> Figure:
             "caption": encode.text_of_reason(shown.caption),
             "beyond": [encode.text_of_reason(w.replace("\n", " ")) for w in shown.beyond],
             "scale": shown.scale,
+            "y": shown.y,
             "linear": float(table.attrs["linear"]),
             "sites": names,
             "left": encode.array(first["left"]),

@@ -40,7 +40,7 @@ def draw(shown: Histogram, look: Look) -> Page:
     )
     axes.set_xlabel("activation" if shown.scale == "linear" else "activation (asinh scale)")
     axes.set_ylabel(
-        ("share of values in the bin" if shown.scale == "linear" else "density per unit")
+        ("share of values in the bin" if shown.y == "share" else "density per unit")
         + " (log)" * shown.log
     )
     for (side, align), words in zip(((0.01, "left"), (0.99, "right")), shown.beyond, strict=True):

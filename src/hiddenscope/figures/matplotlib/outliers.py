@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.transforms import offset_copy
 
 from hiddenscope.figures.matplotlib.artists import site_map
 from hiddenscope.figures.matplotlib.axis import label_sites, magnitude_axis
@@ -115,13 +116,15 @@ def _number_channels(page: Page, axes: Axes, shown: LargestMagnitudes) -> None:
     wide = max(text_width(str(c), CELL) for c in shown.numbered) + 3
     gap = wide * shown.channels / (60 * page.across * MM * 72)
     at = spread([float(c) for c in shown.numbered], gap, gap / 2, shown.channels - gap / 2)
+    # Below the title, whatever the height of the map.
+    above = offset_copy(axes.get_xaxis_transform(), page.figure, y=4.5, units="points")
     for channel, x in zip(shown.numbered, at, strict=True):
         axes.annotate(
             str(channel),
             (channel, 1.0),
-            (float(x), 1.045),
+            (float(x), 1.0),
             xycoords=axes.get_xaxis_transform(),
-            textcoords=axes.get_xaxis_transform(),
+            textcoords=above,
             size=CELL,
             color=colours.get(channel, page.ink),
             weight="bold",

@@ -94,7 +94,7 @@ class Page(Theme):
         if self.look.figsize is not None:
             width = self.look.figsize[0] / MM
         # A little less: at few dots an inch letters are wider.
-        room = (width - 2 * MARGIN) * MM * 72 * 0.985
+        room = (width - 2 * MARGIN) * MM * 72 * 0.965
         head = [
             ("\n".join(wrap(legible(text), room, size, weight)), size, weight)
             for text, size, weight in ((title, TITLE, "bold"), (claim, TICK, "normal"))
@@ -148,7 +148,7 @@ class Page(Theme):
 
     def _label(self, title: str, caption: str) -> None:
         """Write the words of a figure that the user gave where it keeps its own."""
-        room = self.figure.bbox.width / self.figure.dpi * 72 * 0.96
+        room = self.figure.bbox.width / self.figure.dpi * 72 * 0.93
         style = {"ha": "left", "x": 0.01, "family": list(families())}
         if title:
             lines = wrap(legible(title), room, TITLE, "bold")

@@ -38,7 +38,7 @@ def draw(shown: Histogram, look: Look) -> dict[str, Any]:
         )
     sheet.axis(
         "y",
-        title=("share of values in the bin" if shown.scale == "linear" else "density per unit")
+        title=("share of values in the bin" if shown.y == "share" else "density per unit")
         + " (log)" * shown.log,
         **counts(table.loc[table["count"] > 0, shown.y], log=shown.log),
     )

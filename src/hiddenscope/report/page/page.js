@@ -132,7 +132,7 @@ const DENSITY = {
 
 build.histogram = (shown, common, chosen) => {
   const left = decode(shown.left), right = decode(shown.right), heights = rows(decode(shown.heights), left.length);
-  const linear = shown.scale === "linear";
+  const linear = shown.scale === "linear", share = shown.y === "share";
   const place = linear ? (v) => v : (v) => Math.asinh(v / shown.linear);
   const middle = Array.from(left, (l, i) => (linear ? (l + right[i]) / 2 : shown.linear * Math.sinh((place(l) + place(right[i])) / 2)));
   const x = middle.map(place), data = [], least = Math.min(...heights.flatMap((h) => Array.from(h).filter((v) => v > 0)));
@@ -149,7 +149,7 @@ build.histogram = (shown, common, chosen) => {
   if (at >= 0 && chosen.fits) for (const [family, dash] of lines) {
     const [loc, s] = rows(decode(shown.fits[family]), 2)[at];
     if (!(s > 0)) continue;
-    const y = middle.map((m, i) => DENSITY[family](m, loc, s) * (linear ? right[i] - left[i] : 1));
+    const y = middle.map((m, i) => DENSITY[family](m, loc, s) * (share ? right[i] - left[i] : 1));
     data.push({
       type: "scatter", mode: "lines", name: `${family} fitted to ${plain(labels[state.site])}`, x, hoverinfo: "skip",
       y: y.map((v) => (v > least / 3 ? v : null)), line: { color: GREY, width: 1.4, dash },
@@ -164,10 +164,10 @@ build.histogram = (shown, common, chosen) => {
     layout: layout(440, {
       margin: { l: 64, r: 16, t: 40, b: 48 }, annotations: notes,
       xaxis: axis({ title: { text: linear ? "activation" : "activation (asinh scale)" }, ...ticks }),
-      yaxis: axis({ title: { text: linear ? "share of values in a bin" : "density" }, type: chosen.log ? "log" : "linear", exponentformat: "power", ...(chosen.log ? { dtick: 1 } : {}) }),
+      yaxis: axis({ title: { text: share ? "share of values in a bin" : "density per unit" }, type: chosen.log ? "log" : "linear", exponentformat: "power", ...(chosen.log ? { dtick: 1 } : {}) }),
     }),
     caption: shown.caption + (at >= 0 && chosen.fits ? ` · dashed: a normal, dotted: a logistic, fitted to ${labels[state.site]}` : ""),
-    table: columns(["from", "to", ...drawn.map((s) => `${linear ? "share" : "density"} at ${labels[s]}`)], [left, right, ...drawn.map((s) => heights[shown.sites.indexOf(s)])]),
+    table: columns(["from", "to", ...drawn.map((s) => `${share ? "share" : "density"} at ${labels[s]}`)], [left, right, ...drawn.map((s) => heights[shown.sites.indexOf(s)])]),
   };
 };
 
