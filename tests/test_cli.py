@@ -29,7 +29,7 @@ from safetensors.torch import load_file, save_file
 
 import hiddenscope as hs
 from hiddenscope import analysis
-from hiddenscope.cli import tables
+from hiddenscope.cli import show, tables
 from hiddenscope.figures import summary
 
 if TYPE_CHECKING:
@@ -456,6 +456,28 @@ class TestTables:
         code, _, err = run("show", profile_file, "--table", "sites", "-o", "t.parquet")
         assert code == 2
         assert "pip install 'hiddenscope[parquet]'" in err
+
+    def test_the_table_by_site_fits_a_narrow_terminal(self, demo_profile: hs.Profile) -> None:
+        digits = [f"{std:.3g}" for std in demo_profile.moments()["std"].iloc[1:4]]
+        for width, left_out in ((100, []), (60, ["log"]), (50, ["log", "HF"])):
+            console = Console(
+                width=width, force_terminal=True, color_system=None, file=io.StringIO()
+            )
+            console.print(show._table(demo_profile, "rest", None, console))
+            told = console.file.getvalue()
+            assert [word for word in ("log", "HF") if word not in told] == left_out
+            assert "…" not in told.replace("−max … +max", "")
+            assert all(number in told for number in digits)
+
+    def test_no_color_means_no_styling(
+        self, run: Run, profile_file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        assert "\x1b[" in run("show", profile_file)[1]
+        monkeypatch.setenv("NO_COLOR", "1")
+        _, out, _ = run("show", profile_file)
+        assert "\x1b[" not in out
+        assert "embed" in out
 
     def test_a_narrow_terminal_has_fewer_columns_and_no_fewer_digits(self) -> None:
         table = pd.DataFrame(

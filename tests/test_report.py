@@ -294,12 +294,11 @@ def test_the_view_changes_what_is_drawn(shared: Seen, demo_profile: Profile) -> 
         assert np.allclose(shared.trace("moments", 0, "y"), expected, rtol=1e-6), view
         prepared: Any = figures.prepare("histogram", demo_profile.stream, view=view, bins=160)
         table = prepared.table[prepared.table["site"] == "block.6.resid_post"]
-        column = "share" if prepared.scale == "linear" else "density"
         sites = shared.page.evaluate(
             "document.querySelector('#fig-histogram .plot').data.map(t => t.meta?.site)"
         )
         drawn = shared.trace("histogram", sites.index("block.6.resid_post"), "y")
-        assert np.allclose(np.nan_to_num(drawn), table[column], rtol=1e-6), view
+        assert np.allclose(np.nan_to_num(drawn), table[prepared.y], rtol=1e-6), view
         shown = shared.page.locator(".lead:visible").first.inner_text()
         words = demo_profile.caption(view)
         assert shown == f"{words[0].upper()}{words[1:]}."

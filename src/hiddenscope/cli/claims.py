@@ -25,8 +25,6 @@ def command(
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.TABLE,
 ) -> None:
     """Judge published statements about hidden states by a profile: what holds here."""
-    from rich.console import Console
-
     from hiddenscope.cli import tables
     from hiddenscope.profiles import Profile, overview
 
@@ -38,7 +36,7 @@ def command(
     if output is not None or format is not Format.TABLE:
         tables.hand_over(table, output, format)
         return
-    console = Console(highlight=False)
+    console = terminal.console()
     console.print(overview.title(made), style="bold", markup=False)
     console.print(made.caption(view), markup=False)
     print_claims(table, console)

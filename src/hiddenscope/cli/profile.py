@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hiddenscope.cli import runs
+from hiddenscope.cli import runs, terminal
 from hiddenscope.cli.plot import draw_all
 from hiddenscope.progress import Meter
 
@@ -141,13 +141,11 @@ def command(
     Ctrl-C ends the measurement after the windows that it is at: what was measured so far is
     written, marked as partial, and the exit code is 130. Ctrl-C again stops at once.
     """
-    from rich.console import Console
-
     from hiddenscope.errors import HiddenscopeWarning
     from hiddenscope.strata import CHAT, PLAIN
 
     (CHAT if chat else PLAIN).select(view)
-    console = Console(highlight=False)
+    console = terminal.console()
     meter = Meter(lines=True)
     label = runs.label_of(model) if name is None else name
     with runs.folder_for(output, label, force=force) as folder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from hiddenscope.profiles import Profile
 
 ALL = "all"
+LEFT_OUT = ("excess kurtosis", "HF", "histogram")
+"""Columns of the table by site that a narrow terminal goes without, the last one first."""
 
 
 def command(
@@ -54,8 +56,6 @@ def command(
     ] = Format.TABLE,
 ) -> None:
     """Show a profile: a table by site, and the checks; or any of its tables."""
-    from rich.console import Console
-
     from hiddenscope import analysis
     from hiddenscope.cli import tables
     from hiddenscope.profiles import Profile
@@ -65,7 +65,7 @@ def command(
     made = Profile.open(runs.find(profile))
     if stream is not None:
         made = made.on(stream)
-    console = Console(highlight=False)
+    console = terminal.console()
     given = {
         "massive": massive,
         "ratio": ratio,
@@ -162,7 +162,7 @@ def print_profile(
             console.print(f"the view {view!r} holds no tokens: there are {filled}", markup=False)
             continue
         found = held.outliers(view, **(thresholds or {}))
-        console.print(_table(held, view, sites))
+        console.print(_table(held, view, sites, console))
         for words in analysis.outlier_words(found):
             console.print(words, markup=False)
         hidden = len(held.sites) - len(analysis.trunk_sites(held.stream))
@@ -195,10 +195,11 @@ def print_checks(made: Profile, console: Console) -> None:
         console.print(f"[{styles[sign]}]{terminal.shown(sign)}[/] {words}")
 
 
-def _table(made: Profile, view: str, sites: str | None) -> Table:
+def _table(made: Profile, view: str, sites: str | None, console: Console) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
+    from hiddenscope.cli import tables
     from hiddenscope.profiles import overview
     from hiddenscope.words import visible
 
@@ -212,13 +213,24 @@ def _table(made: Profile, view: str, sites: str | None) -> Table:
         header_style="bold",
         padding=(0, 1, 0, 0),
     )
-    table.add_column("site", no_wrap=True, vertical="bottom")
-    for column in overview.COLUMNS[1:]:
-        table.add_column(column.replace(" ", "\n"), justify="right", no_wrap=True)
+    rows = overview.rows(made, view, sites)
+    columns = {
+        name: [name.replace(" ", "\n"), *(row.cells[i] for row in rows)]
+        for i, name in enumerate(overview.COLUMNS)
+    }
     # The small histograms are drawn in characters that not every terminal has.
-    drawn = terminal.can_show(overview.BARS)
-    if drawn:
-        table.add_column("log density\n−max … +max", no_wrap=True)
-    for row in overview.rows(made, view, sites):
-        table.add_row(*row.cells, *([overview.sparkline(row.counts)] if drawn else []))
+    if terminal.can_show(overview.BARS):
+        shares = [overview.sparkline(row.counts) for row in rows]
+        columns["histogram"] = ["log density\n−max … +max", *shares]
+    kept = list(columns)
+    if console.is_terminal:
+        # On a narrow one the last of these are left out, and no digits.
+        order = sorted(columns, key=lambda name: name in LEFT_OUT and LEFT_OUT.index(name) + 1)
+        wide = {n: max(len(part) for c in columns[n] for part in c.split("\n")) for n in order}
+        kept = [name for name in columns if name in tables.fitting(wide, console.width, gap=1)]
+    for name in kept:
+        side: Any = "left" if name in {"site", "histogram"} else "right"
+        table.add_column(columns[name][0], justify=side, no_wrap=True, vertical="bottom")
+    for cells in zip(*(columns[name][1:] for name in kept), strict=True):
+        table.add_row(*cells)
     return table

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hiddenscope.cli import terminal
 from hiddenscope.cli.options import Format
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ def command(
 
 
 def _print(table: pd.DataFrame) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -59,4 +59,4 @@ def _print(table: pd.DataFrame) -> None:
         shown.add_column(name, justify="right" if right else "left", overflow="fold")
     for row in table[columns].itertuples(index=False):
         shown.add_row(*(escape("–" if value == -1 else str(value)) for value in row))
-    Console(highlight=False).print(shown)
+    terminal.console().print(shown)

@@ -131,12 +131,12 @@ def show(table: pd.DataFrame, console: Console) -> None:
         console.print(words, style="dim", markup=False)
 
 
-def fitting(widths: dict[str, int], room: int) -> list[str]:
-    """Return the columns, from the left, that fit beside each other with two spaces between."""
+def fitting(widths: dict[str, int], room: int, gap: int = 2) -> list[str]:
+    """Return the columns, from the left, that fit beside each other with a gap between."""
     kept: list[str] = []
     used = 0
     for name, width in widths.items():
-        used += width + 2 * bool(kept)
+        used += width + gap * bool(kept)
         if used > room and kept:
             break
         kept.append(name)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rich.console import Console
 
 PLAIN = {
     **{"✓": "ok", "✗": "FAIL", "·": "-", "…": "...", "≤": "<=", "≥": ">=", "→": "->"},
@@ -86,6 +89,15 @@ class Guard:
         if error is None or isinstance(error, BrokenPipeError):
             return None
         return error.strerror or str(error)
+
+
+def console() -> Console:
+    """Return a console for standard output, without any styling where NO_COLOR is set."""
+    from rich.console import Console
+
+    # By itself rich leaves out the colours then, and keeps bold and dim letters.
+    plain: dict[str, Any] = {"color_system": None} if os.environ.get("NO_COLOR") else {}
+    return Console(highlight=False, **plain)
 
 
 @contextmanager
