@@ -469,6 +469,16 @@ class TestTables:
             assert "…" not in told.replace("−max … +max", "")
             assert all(number in told for number in digits)
 
+    def test_what_is_piped_is_not_wrapped(
+        self, run: Run, profile_file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        checks = [f"{c['name']}: {c['detail']}" for c in hs.open(profile_file).checks]
+        assert max(map(len, checks)) > 80
+        monkeypatch.delenv("COLUMNS")
+        lines = run("show", profile_file)[1].splitlines()
+        assert [line[2:] for line in lines[-len(checks) :]] == checks
+        assert max(map(len, lines)) < 400
+
     def test_no_color_means_no_styling(
         self, run: Run, profile_file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

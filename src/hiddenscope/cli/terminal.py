@@ -22,6 +22,8 @@ PLAIN = {
 }
 """What stands for our own marks where the terminal's encoding lacks them."""
 _HANDLER = "hiddenscope.plain"
+ENDLESS = 10_000
+"""Columns of a pipe or a file, where no line is wrapped."""
 
 
 def _in_plain(error: UnicodeError) -> tuple[str, int]:
@@ -92,12 +94,20 @@ class Guard:
 
 
 def console() -> Console:
-    """Return a console for standard output, without any styling where NO_COLOR is set."""
+    """Return a console for standard output.
+
+    Without any styling where NO_COLOR is set; and where nobody says how wide it is, as in a pipe,
+    nothing is wrapped.
+    """
     from rich.console import Console
 
-    # By itself rich leaves out the colours then, and keeps bold and dim letters.
-    plain: dict[str, Any] = {"color_system": None} if os.environ.get("NO_COLOR") else {}
-    return Console(highlight=False, **plain)
+    given: dict[str, Any] = {"highlight": False}
+    if os.environ.get("NO_COLOR"):
+        # By itself rich leaves out the colours then, and keeps bold and dim letters.
+        given["color_system"] = None
+    if not (sys.stdout.isatty() or os.environ.get("COLUMNS")):
+        given["width"] = ENDLESS
+    return Console(**given)
 
 
 @contextmanager
