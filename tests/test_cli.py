@@ -80,7 +80,8 @@ class TestProfile:
         assert code == 0
         out = raw.printed.decode()
         assert re.search(r"measured \d+ tokens in [\d.]+ s, [\d,]+ tokens/s", out)
-        expected = ["out/profile.nc", *(f"out/figures/{kind}.png" for kind in KINDS)]
+        pictures = [f"out/figures/{kind}.png" for kind in KINDS]
+        expected = ["out/profile.nc", "out/report.html", *pictures]
         assert out.split()[-len(expected) :] == expected
         assert raw.there == sorted(expected)
         assert all((tmp_path / path).stat().st_size for path in expected)
