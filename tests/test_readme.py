@@ -53,19 +53,20 @@ def test_the_commands_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     commands = [line for block in blocks("sh") for line in block.splitlines()]
-    assert len(commands) == 7
+    assert len(commands) == 8
     for command in commands:
         monkeypatch.setattr("sys.argv", shlex.split(command.replace(" gpt2 ", " demo ")))
         with pytest.raises(SystemExit) as stopped:
             main()
         assert not stopped.value.code, capsys.readouterr().err
     assert (tmp_path / "depth.svg").stat().st_size
+    assert (tmp_path / "report.html").stat().st_size
     assert len(list((tmp_path / "figures").glob("*.png"))) == 11
     assert len(list(tmp_path.glob("hiddenscope-runs/*/profile.nc"))) == 2
 
 
 def test_the_pictures_are_there() -> None:
     pictures = re.findall(r'<img src="([^"]+)"', README.read_text("utf-8"))
-    assert len(pictures) == 1
+    assert len(pictures) == 2
     for path in pictures:
         assert (README.parent / path).stat().st_size
