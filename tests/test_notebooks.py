@@ -16,6 +16,12 @@ PICTURES = {"article": 12, "quantisation": 3, "training": 3}
 """How many figures each notebook draws."""
 
 
+@pytest.fixture(autouse=True)
+def _as_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pyplot show its figures, which it does not with the backend of the other tests."""
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+
+
 def run(name: str, place: Path) -> NotebookNode:
     """Execute a notebook in an empty folder; a cell that fails raises."""
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
