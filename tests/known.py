@@ -270,3 +270,22 @@ def nearest_boundary(value: float) -> float:
 def count_between(values: np.ndarray, edges: np.ndarray | list[float]) -> np.ndarray:
     """``numpy.histogram``, but the last bin does not hold its right edge."""
     return np.histogram(values, [*edges, np.inf])[0][:-1] if len(edges) > 1 else np.zeros(0, int)
+
+
+SIX_BLOCKS = [f"block.{i}.resid_post" for i in range(6)]
+
+
+@cache
+def six_blocks() -> Profile:
+    """Measure a random walk through six blocks, in which channel 7 drifts away."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(4, 40, 48)).astype(np.float32)
+    states = {"embed": 0.1 * x}
+    for i, site in enumerate(SIX_BLOCKS):
+        x = x + rng.normal(size=x.shape).astype(np.float32)
+        x[..., 7] += 2 * i
+        states[site] = x.copy()
+    states["final_norm"] = x / x.std()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HiddenscopeWarning)
+        return hs.from_states(states, name="made up")

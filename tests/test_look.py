@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import io
-import warnings
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from known import SIX_BLOCKS as BLOCKS
+from known import six_blocks as profile
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
@@ -23,7 +23,6 @@ from hiddenscope.errors import FigureError, InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BLOCKS = [f"block.{i}.resid_post" for i in range(6)]
 PANELS = {
     "histogram": 1,
     "ridge": 1,
@@ -37,21 +36,6 @@ PANELS = {
     "positions": 1,
     "compare_views": 7,
 }
-
-
-@cache
-def profile() -> hs.Profile:
-    rng = np.random.default_rng(3)
-    x = rng.normal(size=(4, 40, 48)).astype(np.float32)
-    states = {"embed": 0.1 * x}
-    for i, site in enumerate(BLOCKS):
-        x = x + rng.normal(size=x.shape).astype(np.float32)
-        x[..., 7] += 2 * i
-        states[site] = x.copy()
-    states["final_norm"] = x / x.std()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", hs.HiddenscopeWarning)
-        return hs.from_states(states, name="made up")
 
 
 @pytest.fixture(autouse=True)

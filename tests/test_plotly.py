@@ -8,7 +8,6 @@ import json
 import re
 import subprocess
 import sys
-import warnings
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,8 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 import xarray as xr
+from known import SIX_BLOCKS as BLOCKS
+from known import six_blocks as profile
 from matplotlib.colors import SymLogNorm
 
 import hiddenscope as hs
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
     from hiddenscope.figures.prepared import Prepared
 
-BLOCKS = [f"block.{i}.resid_post" for i in range(6)]
 SITES = ["embed", *BLOCKS, "final_norm"]
 OURS = re.compile(r"</?(b|br|extra)>|<span style=\"font-size:\d+px\">|</span>")
 """The markup that figures write."""
@@ -57,21 +57,6 @@ HOSTILE = [
     "\u202eevil\u202c\u200b\x00\n",
     "a" * 1_000_000,
 ]
-
-
-@cache
-def profile() -> hs.Profile:
-    rng = np.random.default_rng(3)
-    x = rng.normal(size=(4, 40, 48)).astype(np.float32)
-    states = {"embed": 0.1 * x}
-    for i, site in enumerate(BLOCKS):
-        x = x + rng.normal(size=x.shape).astype(np.float32)
-        x[..., 7] += 2 * i
-        states[site] = x.copy()
-    states["final_norm"] = x / x.std()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", hs.HiddenscopeWarning)
-        return hs.from_states(states, name="made up")
 
 
 @cache

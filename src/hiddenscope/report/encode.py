@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
+from hiddenscope.figures.plotly.values import typed
 from hiddenscope.words import number, shorten, visible
 
 if TYPE_CHECKING:
@@ -46,16 +47,11 @@ def array(values: ArrayLike, dtype: str = "f4") -> dict[str, str]:
     dtype : {'f4', 'f8', 'i4', 'u2', 'u1'}
         Float32 is more than a screen can show.
     """
-    held = np.asarray(values)
-    # What is beyond float32 is drawn at its end.
     if dtype == "f4":
+        # What is beyond float32 is drawn at its end.
         most = np.finfo(np.float32).max
-        held = np.clip(held.astype(np.float64), -most, most)
-    data = base64.b64encode(np.ascontiguousarray(held, np.dtype(f"<{dtype}")).tobytes())
-    found = {"dtype": dtype, "bdata": data.decode("ascii")}
-    if held.ndim > 1:
-        found["shape"] = ", ".join(map(str, held.shape))
-    return found
+        values = np.clip(np.asarray(values, np.float64), -most, most)
+    return typed(values, dtype)
 
 
 def top_bits(values: NDArray[np.float32]) -> NDArray[np.uint16]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hiddenscope import analysis
 from hiddenscope.errors import InputError
+from hiddenscope.profiles.overview import mark
 from hiddenscope.report import encode
 from hiddenscope.words import number
 
@@ -53,6 +54,10 @@ class Card:
     findings: dict[str, list[str]]
 
 
+CSS = {"✓": "holds", "✗": "fails", "!": "warns", "·": "notes"}
+"""The page's class of each mark of a check."""
+
+
 def card(subject: Subject) -> Card:
     """Collect the summary."""
     stream = subject.stream
@@ -81,14 +86,9 @@ def card(subject: Subject) -> Card:
 def _checks(held: list[dict[str, Any]]) -> list[Check]:
     found = []
     for check in held:
-        level = check.get("level", "check")
-        css, mark = "holds", "✓"
-        if level == "note":
-            css, mark = "notes", "·"
-        elif not check["passed"]:
-            css, mark = ("warns", "!") if level == "warning" else ("fails", "✗")
+        sign = mark(check)
         name, detail = encode.text(check["name"]), encode.text_of_reason(str(check["detail"]))
-        found.append(Check(name, detail, css, mark))
+        found.append(Check(name, detail, CSS[sign], sign))
     return found
 
 
