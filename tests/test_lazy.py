@@ -72,6 +72,25 @@ def test_numbers_are_read_when_they_are_looked_at(
     np.testing.assert_array_equal(first, again)
 
 
+def test_of_a_part_no_more_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = hs.open(path).dataset["residual/grid"]["count"]
+    whole = hs.open(path).dataset["residual/grid"]["count"].values
+    plain = LazyArray.values.fget
+    assert plain is not None
+
+    def no_counts(self: LazyArray) -> np.ndarray:
+        assert self.shape != whole.shape, "read whole"
+        return plain(self)
+
+    with monkeypatch.context() as m:
+        m.setattr(LazyArray, "values", property(no_counts))
+        np.testing.assert_array_equal(counts[:, 1].values, whole[:, 1])
+        np.testing.assert_array_equal(counts[::-1, 0, 5:9].values, whole[::-1, 0, 5:9])
+        np.testing.assert_array_equal(counts[[2, 0], [1]].values, whole[[2, 0]][:, [1]])
+        hs.open(path).quantiles(0.5, view="first")
+    assert whole[:, 1].any()
+
+
 def test_it_goes_to_another_process_and_into_a_new_file(path: Path, tmp_path: Path) -> None:
     table = hs.open(path).moments("all")
     for made in (pickle.loads(pickle.dumps(hs.open(path))), copy.deepcopy(hs.open(path))):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -78,8 +79,9 @@ def cached(
 
 def _locked(value: Any) -> Any:
     parts = value.values() if isinstance(value, dict) else value
-    for array in parts if isinstance(value, dict | tuple) else ():
-        array.setflags(write=False)
+    for part in parts if isinstance(value, dict | tuple) else [value]:
+        if isinstance(part, np.ndarray):
+            part.setflags(write=False)
     return value
 
 

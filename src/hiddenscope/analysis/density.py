@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hiddenscope import arguments, grid
-from hiddenscope.analysis.distribution import cell_counts, quantiles
+from hiddenscope.analysis.distribution import counts_of, quantiles
 from hiddenscope.analysis.summary import moments
 from hiddenscope.analysis.views import choose_sites, group
 from hiddenscope.errors import InputError
@@ -155,7 +155,7 @@ def densities(
     steps = even_steps(low, high, bins, x, linear)
     frames = []
     for counts, (site, scale) in zip(
-        cell_counts(stream, view, shown), usable.iterrows(), strict=True
+        counts_of(stream, view, shown), usable.iterrows(), strict=True
     ):
         frame, outside = _binned(counts, steps, float(scale["origin"]), float(scale["unit"]))
         z, height = (frame["left"] + frame["right"]) / 2, 1.0

@@ -9,7 +9,7 @@ import xarray as xr
 
 from hiddenscope import arguments, grid
 from hiddenscope.analysis.summary import moments
-from hiddenscope.analysis.views import choose_sites, group, manifest, site_names, strata_index
+from hiddenscope.analysis.views import cell_counts, choose_sites, manifest, site_names
 from hiddenscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,13 +20,10 @@ if TYPE_CHECKING:
 MAX_BINS = 65_000
 
 
-def cell_counts(stream: xr.DataTree, view: str, sites: Sequence[str]) -> NDArray[np.int64]:
-    """Return counts ``[site, cell]`` of a view."""
+def counts_of(stream: xr.DataTree, view: str, sites: Sequence[str]) -> NDArray[np.int64]:
+    """Return counts ``[site, cell]`` of a view at some sites."""
     names = site_names(stream)
-    index = [names.index(s) for s in sites]
-    k = strata_index(stream, view)
-    counts = np.asarray(group(stream, "grid")["count"].values)
-    return np.stack([counts[i, k].sum(0) for i in index])
+    return cell_counts(stream, view)[[names.index(s) for s in sites]]
 
 
 def quantiles(
@@ -66,7 +63,7 @@ def quantiles(
     values = [
         grid.quantiles(counts, levels, *ends, lossless=dtypes.get(site) == "bfloat16")
         for site, counts, *ends in zip(
-            names, cell_counts(stream, view, names), low, high, strict=True
+            names, counts_of(stream, view, names), low, high, strict=True
         )
     ]
     return xr.DataArray(
@@ -118,7 +115,7 @@ def histogram(
     names = choose_sites(stream, sites)
     if range is None:
         # From the grid, which holds every finite value in files of any schema.
-        filled = np.flatnonzero(grid.merged(cell_counts(stream, view, names)).any(0))
+        filled = np.flatnonzero(grid.merged(counts_of(stream, view, names)).any(0))
         low, high = grid.EDGES[filled[[0, -1]]] if len(filled) else (0.0, 0.0)
     else:
         low, high = arguments.limits("range", range)
@@ -128,7 +125,7 @@ def histogram(
         first, last = grid.around(low, high)
         edges = np.concatenate([[first], edges[(edges > first) & (edges < last)], [last]])
         edges = _even_ends(edges, bins)
-    counts = grid.rebin(cell_counts(stream, view, names), edges)
+    counts = grid.rebin(counts_of(stream, view, names), edges)
     return xr.DataArray(
         counts,
         dims=("site", "bin"),

@@ -12,7 +12,7 @@ import pandas as pd
 
 from hiddenscope import grid
 from hiddenscope.analysis.cache import cached
-from hiddenscope.analysis.distribution import cell_counts
+from hiddenscope.analysis.distribution import counts_of
 from hiddenscope.analysis.views import choose_sites, manifest
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def fits(
     """
     names = choose_sites(stream, list(sites) if isinstance(sites, tuple) else sites)
     dtypes = manifest(stream).get("model", {}).get("state_dtype", {})
-    counts = cell_counts(stream, view, names)
+    counts = counts_of(stream, view, names)
     tables = [
         fit(held, lossless=dtypes.get(name) == "bfloat16", families=families)
         for name, held in zip(names, counts, strict=True)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from hiddenscope import grid
 from hiddenscope.analysis.cache import cached
-from hiddenscope.analysis.distribution import cell_counts
+from hiddenscope.analysis.distribution import counts_of
 from hiddenscope.analysis.token_tables import extremes
 from hiddenscope.analysis.views import group, site_names, strata_index
 
@@ -87,7 +87,7 @@ def largest_map(stream: xr.DataTree, view: str = "rest", columns: int = 512) -> 
 def site_medians(stream: xr.DataTree) -> pd.Series[float]:
     """Return the median magnitude of each site over all counted tokens × channels."""
     names = site_names(stream)
-    counts = grid.fold_sign(cell_counts(stream, "all", names))
+    counts = grid.fold_sign(counts_of(stream, "all", names))
     medians = [float(grid.magnitude_quantiles(c, 0.5)) for c in counts]
     return pd.Series(medians, index=pd.Index(names, name="site"))
 

@@ -11,6 +11,7 @@ from hiddenscope import grid
 from hiddenscope.analysis.cache import cached
 from hiddenscope.analysis.octaves import magnitude_bounds
 from hiddenscope.analysis.views import (
+    cell_counts,
     choose_sites,
     group,
     hf_index,
@@ -124,8 +125,6 @@ def moments(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:
     tokens = held["count"][..., 0].sum(1)
     pooled = pool(pool(held, 1), 1)
     low, high = _extreme(stream, view)
-    k = strata_index(stream, view)
-    counts = np.asarray(group(stream, "grid")["count"].values)[:, k].sum(1)
     return pd.DataFrame(
         {
             "hf_index": hf_index(stream),
@@ -133,7 +132,7 @@ def moments(stream: xr.DataTree, view: str = "rest") -> pd.DataFrame:
             **finish(pooled),
             "min": np.fmin.reduce(low, axis=1),
             "max": np.fmax.reduce(high, axis=1),
-            "nonfinite": grid.nonfinite(counts),
+            "nonfinite": grid.nonfinite(cell_counts(stream, view)),
         },
         index=pd.Index(site_names(stream), name="site"),
     )

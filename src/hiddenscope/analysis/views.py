@@ -155,6 +155,19 @@ def strata_index(stream: xr.DataTree, view: str) -> NDArray[np.int64]:
     return np.array([strata.index(s) for s in strata.select(view)], np.int64)
 
 
+@cached
+def cell_counts(stream: xr.DataTree, view: str) -> NDArray[np.int64]:
+    """Return counts ``[site, cell]`` of a view, which cannot be written to."""
+    counts = group(stream, "grid")["count"]
+    first, *others = strata_index(stream, view)
+    if not others:
+        # Of a file no other stratum is unpacked.
+        return np.asarray(counts[:, first].values)
+    whole = counts.values
+    return np.asarray(sum((whole[:, k] for k in others), whole[:, first]))
+
+
+@cached
 def tokens(stream: xr.DataTree) -> dict[str, int]:
     """Count the tokens of each stratum, non-finite ones included."""
     cells = np.asarray(group(stream, "grid")["count"][0].values).sum(-1)

@@ -56,8 +56,9 @@ def _encoding(tree: xr.DataTree) -> dict[str, dict[str, Any]]:
     encoding: dict[str, dict[str, Any]] = {}
     for node in tree.subtree:
         # Counts are mostly zero and doubles share exponents: both shrink well when shuffled.
+        # From level 4 on zeros take twice as long to unpack, for 2 % of a file.
         encoding[node.path] = {
-            str(name): {"zlib": True, "complevel": 4, "shuffle": True}
+            str(name): {"zlib": True, "complevel": 3, "shuffle": True}
             for name, variable in node.dataset.variables.items()
             if variable.ndim and variable.size and variable.dtype.kind in "fiu"
         }

@@ -23,7 +23,7 @@ _NO_VARIABLE = b"This is a netCDF dimension but not a netCDF variable"
 
 
 class LazyArray(BackendArray):
-    """An array of numbers in a file: read whole, once, and kept."""
+    """An array of numbers in a file: read in parts where parts are asked for; once whole, kept."""
 
     def __init__(self, held: h5py.Dataset) -> None:
         self._held: h5py.Dataset | None = held
@@ -33,9 +33,19 @@ class LazyArray(BackendArray):
     def __getitem__(self, key: indexing.ExplicitIndexer) -> NDArray[Any]:
         """Return a part, as xarray asks for it."""
         made: NDArray[Any] = indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.BASIC, lambda basic: self.values[basic]
+            key, self.shape, indexing.IndexingSupport.BASIC, self._part
         )
         return made
+
+    def _part(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
+        whole = all(
+            isinstance(k, slice) and len(range(n)[k]) == n
+            for k, n in zip(key, self.shape, strict=True)
+        )
+        if self._held is not None and not whole:
+            return _read(self._held, key)
+        values: NDArray[Any] = self.values[key]
+        return values
 
     @property
     def values(self) -> NDArray[Any]:
@@ -62,26 +72,26 @@ def read_tree(content: bytes) -> xr.DataTree:
         It is no HDF5 file, or a part of one.
     """
     file = h5py.File(io.BytesIO(content), "r")
-    return xr.DataTree.from_dict(dict(_groups(file)))
+    return xr.DataTree.from_dict(dict(_groups(file, {})))
 
 
-def _groups(group: h5py.Group) -> Iterator[tuple[str, xr.Dataset]]:
-    held = {key: value for key, value in group.items() if isinstance(value, h5py.Dataset)}
+def _groups(group: h5py.Group, scales: dict[int, str]) -> Iterator[tuple[str, xr.Dataset]]:
+    members = dict(group.items())
+    held = {key: value for key, value in members.items() if isinstance(value, h5py.Dataset)}
+    # An array names its dimensions by where in the file their scales are: in its own group or one
+    # around it. To ask HDF5 for the names themselves takes longer than all the rest.
+    scales = scales | {_address(a.id): key for key, a in held.items() if a.is_scale}
     variables = {
-        name: xr.Variable(
-            [_dimension(array, axis) for axis in range(array.ndim)],
-            _values(array),
-            _attributes(array),
-        )
+        name: xr.Variable(_dimensions(array, scales), _values(array), _attributes(array))
         for name, array in held.items()
-        if not array.attrs.get("NAME", b"").startswith(_NO_VARIABLE)
+        if not (array.is_scale and array.attrs["NAME"].startswith(_NO_VARIABLE))
     }
     # The coordinates that label no dimension are named in an attribute of the arrays.
     raw = xr.Dataset(variables, attrs=_attributes(group))
     yield group.name, xr.decode_cf(raw, mask_and_scale=False, decode_times=False)
-    for child in group.values():
+    for child in members.values():
         if isinstance(child, h5py.Group):
-            yield from _groups(child)
+            yield from _groups(child, scales)
 
 
 def _values(array: h5py.Dataset) -> Any:
@@ -91,8 +101,8 @@ def _values(array: h5py.Dataset) -> Any:
     return _read(array) if array.is_scale else indexing.LazilyIndexedArray(LazyArray(array))
 
 
-def _read(array: Any) -> NDArray[Any]:
-    """Read a whole array.
+def _read(array: Any, key: Any = ()) -> NDArray[Any]:
+    """Read an array, whole or a part of it.
 
     Raises
     ------
@@ -100,24 +110,32 @@ def _read(array: Any) -> NDArray[Any]:
         This part of the file is damaged.
     """
     try:
-        values: NDArray[Any] = array[()]
+        values: NDArray[Any] = array[key]
     except OSError as error:
         msg = f"the profile is damaged ({error}): make it again with `hiddenscope profile`"
         raise ProfileError(msg) from error
     return values
 
 
-def _dimension(array: h5py.Dataset, axis: int) -> str:
-    scales = array.dims[axis].values()
-    if scales:
-        return str(scales[0].name.rpartition("/")[2])
+def _address(held: h5py.h5d.DatasetID) -> int:
+    return int(h5py.h5o.get_info(held).addr)
+
+
+def _dimensions(array: h5py.Dataset, scales: dict[int, str]) -> list[str]:
     # The scale of a dimension is an array of its own, which labels itself.
-    return str(array.name.rpartition("/")[2]) if array.is_scale else f"dimension_{axis}"
+    if array.is_scale:
+        return [scales[_address(array.id)]]
+    found = [f"dimension_{axis}" for axis in range(array.ndim)]
+    for axis in range(array.ndim):
+        if h5py.h5ds.get_num_scales(array.id, axis):
+            found[axis] = scales[h5py.h5ds.iterate(array.id, axis, _address)]
+    return found
 
 
 def _attributes(held: h5py.HLObject) -> dict[str, Any]:
+    keys = [k for k in held.attrs if k not in _OF_NETCDF and not k.startswith(("_Netcdf4", "_NC"))]
+    values = {key: held.attrs[key] for key in keys}
     return {
         key: value.reshape(-1)[0] if isinstance(value, np.ndarray) and value.size == 1 else value
-        for key, value in held.attrs.items()
-        if key not in _OF_NETCDF and not key.startswith(("_Netcdf4", "_NC"))
+        for key, value in values.items()
     }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from hiddenscope import grid
-from hiddenscope.analysis.distribution import cell_counts
+from hiddenscope.analysis.distribution import counts_of
 from hiddenscope.analysis.largest import largest_by_channel, site_medians
 from hiddenscope.analysis.outlying import outliers
 from hiddenscope.analysis.verdicts.claim import SUN, Claim, UntoldError, Verdict, decided
@@ -53,7 +53,7 @@ def _counts(seen: Seen, *, doubtful: bool = False) -> pd.Series[int]:
     seen.check_tokens(blocks, ALL)
     limits = outliers(seen.stream, ALL).thresholds
     medians = site_medians(seen.stream)
-    counts = grid.fold_sign(cell_counts(seen.stream, ALL, blocks))
+    counts = grid.fold_sign(counts_of(seen.stream, ALL, blocks))
     over = {}
     for name, held in zip(blocks, counts, strict=True):
         limit = max(limits["massive"], limits["massive_ratio"] * medians[name])
@@ -79,7 +79,7 @@ def _largest(seen: Seen, blocks: list[str]) -> pd.Series[float]:
 def _few(seen: Seen) -> Verdict:
     counts = _counts(seen)
     blocks = list(counts.index)
-    values = grid.fold_sign(cell_counts(seen.stream, ALL, blocks)).sum(1)
+    values = grid.fold_sign(counts_of(seen.stream, ALL, blocks)).sum(1)
     shares = counts / values
     most = highest(counts)
     found = [block for block, name in enumerate(blocks) if counts[name]]
