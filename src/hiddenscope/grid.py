@@ -27,7 +27,13 @@ FINITE: NDArray[np.int64] = np.concatenate(
 )
 """Codes of the finite cells in ascending order of value; −0 before +0."""
 
-VALUES: Floats = (FINITE.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+
+def _smallest(codes: NDArray[np.int64]) -> Floats:
+    """Return the values of the smallest magnitude in cells, by code."""
+    return (codes.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+
+
+VALUES: Floats = _smallest(FINITE)
 """The value of each finite cell that has the smallest magnitude: bfloat16's only one."""
 
 
@@ -143,17 +149,17 @@ def quantiles(
         ``q (n − 1)`` is used.
     """
     probability = np.asarray(q, np.float64)
-    ordered = ascending(counts)
-    filled = np.flatnonzero(ordered)
+    filled = _filled(counts)
     if not len(filled):
         return np.full(probability.shape, np.nan)
-    held = ordered[filled]
+    held = counts[filled]
     cumulative = np.cumsum(held)
     rank = probability * (cumulative[-1] - 1)
 
     def value(whole_rank: Floats) -> Floats:
         index = np.searchsorted(cumulative, whole_rank, "right")
-        code, near = FINITE[filled[index]], VALUES[filled[index]]
+        code = filled[index]
+        near = _smallest(code)
         if lossless:
             return np.clip(near, minimum, maximum)
         # The values of a cell are taken to be spread evenly over it. It reaches towards larger
@@ -173,6 +179,14 @@ def quantiles(
     return result
 
 
+def _filled(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the codes of the finite cells that hold something, in ascending order of value."""
+    codes = np.flatnonzero(counts)
+    codes = codes[(codes & (_SIGN - 1)) < _INFINITY]
+    negative = np.searchsorted(codes, _SIGN)
+    return np.concatenate([codes[negative:][::-1], codes[:negative]])
+
+
 def _width(code: NDArray[np.int64]) -> Floats:
     """Return how wide cells are: 0 for those of zero, which hold zeros and hardly anything else."""
     exponent = np.maximum((code & (_SIGN - 1)) >> 7, 1)
@@ -189,9 +203,7 @@ def fold_sign(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def magnitude_quantiles(counts: NDArray[np.int64], q: ArrayLike) -> Floats:
     """Read quantiles off counts of the non-negative cells, ``[magnitude]``."""
-    full = np.zeros(CELLS, np.int64)
-    full[: len(counts)] = counts
-    return quantiles(full, q, -np.inf, np.inf)
+    return quantiles(counts, q, -np.inf, np.inf)
 
 
 def snap(edges: ArrayLike) -> Floats:

@@ -30,6 +30,7 @@ BODY = (0.005, 0.995)
 """Where an axis goes ten times as far as these quantiles of a site, it is asinh."""
 DOMINATED = 0.1
 """If one value has this share of a site's variance, σ says little about the other values."""
+_LEFT, _RIGHT = slice(None, -1), slice(1, None)
 _COLUMNS = ["site", "left", "right", "count", "share", "density", "normal"]
 ONE_SIGMA = (0.15865525393145707, 0.8413447460685429)
 """The quantiles of a normal one standard deviation below and above its mean."""
@@ -153,23 +154,44 @@ def densities(
     if linear is None:
         linear = linear_width(stream, view, names) if x == "asinh" else 1.0
     steps = even_steps(low, high, bins, x, linear)
-    frames = []
-    for counts, (site, scale) in zip(
-        counts_of(stream, view, shown), usable.iterrows(), strict=True
-    ):
-        frame, outside = _binned(counts, steps, float(scale["origin"]), float(scale["unit"]))
-        z, height = (frame["left"] + frame["right"]) / 2, 1.0
-        if x != "sigma":
-            z, height = (z - scale["mean"]) / scale["std"], 1 / float(scale["std"])
-        peak = height / np.sqrt(2 * np.pi)
-        frame["normal"] = peak * np.exp(-(z**2) / 2)
-        table.loc[site, "peak"] = peak
-        frames.append(frame.assign(site=str(site)))
-        table.loc[site, ["total", "below", "above"]] = outside
-    result = pd.concat(frames, ignore_index=True)
-    result = result[_COLUMNS]
+    binned = [
+        _binned(counts, steps, *scale)
+        for counts, *scale in zip(
+            counts_of(stream, view, shown), usable["origin"], usable["unit"], strict=True
+        )
+    ]
+    edges, held, outside = (list(part) for part in zip(*binned, strict=True))
+    table.loc[shown, ["below", "above"]] = outside
+    table.loc[shown, "total"] = [h.sum() + sum(o) for h, o in zip(held, outside, strict=True)]
+    # In units of x the normal of a site has this centre and width.
+    centre, width = (0.0, 1.0) if x == "sigma" else (usable["mean"], usable["std"])
+    table.loc[shown, "peak"] = 1 / (width * np.sqrt(2 * np.pi))
+    result = _by_bin(edges, held, table.loc[shown].assign(centre=centre, width=width))
     result.attrs = {"low": low, "high": high, "linear": linear, "sites": table}
     return result
+
+
+def _by_bin(
+    edges: list[Floats], held: list[NDArray[np.int64]], scales: pd.DataFrame
+) -> pd.DataFrame:
+    """Put the bins of all sites into one table, with the density of each site's normal."""
+    at = np.repeat(np.arange(len(held)), [len(h) for h in held])
+    total, centre, width, peak = (
+        scales[k].to_numpy(np.float64)[at] for k in ("total", "centre", "width", "peak")
+    )
+    left, right = (np.concatenate([e[part] for e in edges]) for part in (_LEFT, _RIGHT))
+    share = np.concatenate(held) / np.maximum(total, 1)
+    z = ((left + right) / 2 - centre) / width
+    columns = [
+        np.array(scales.index, object)[at],
+        left,
+        right,
+        np.concatenate(held),
+        share,
+        share / (right - left),
+        peak * np.exp(-(z**2) / 2),
+    ]
+    return pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True)))
 
 
 def _site_scales(stream: xr.DataTree, x: str, view: str, names: list[str]) -> pd.DataFrame:
@@ -192,27 +214,15 @@ def _site_scales(stream: xr.DataTree, x: str, view: str, names: list[str]) -> pd
 
 def _binned(
     counts: NDArray[np.int64], steps: Floats, origin: float, unit: float
-) -> tuple[pd.DataFrame, tuple[int, int, int]]:
-    """Bin one site; also return how many finite values it has, and lie below and above the bins."""
+) -> tuple[Floats, NDArray[np.int64], tuple[int, int]]:
+    """Bin one site; return edges in its unit, counts, and how many lie below and above."""
     wanted = origin + unit * steps
     # Whole cells at the ends: the smallest and the largest value of a range lie inside of it.
     rounding = 1e-12 * (abs(origin) + abs(unit * steps[[0, -1]]))
     first, last = grid.around(wanted[0] - rounding[0], wanted[-1] + rounding[1])
     inner = grid.snap(wanted)
     edges = np.concatenate([[first], inner[(inner > first) & (inner < last)], [last]])
-    held = grid.rebin(counts, edges)
-    scaled = (edges - origin) / unit
-    # What lies outside is counted by value, up to the first and from the last edge.
-    whole = grid.merged(counts)
-    begin, end = np.searchsorted(grid.EDGES, edges[[0, -1]])
-    total = int(whole.sum())
-    frame = pd.DataFrame(
-        {
-            "left": scaled[:-1],
-            "right": scaled[1:],
-            "count": held,
-            "share": held / max(total, 1),
-            "density": held / max(total, 1) / np.diff(scaled),
-        }
-    )
-    return frame, (total, int(whole[:begin].sum()), int(whole[end:].sum()))
+    # The outermost two parts hold what lies outside, by value.
+    whole = np.concatenate([grid.EDGES[:1], edges, grid.EDGES[-1:]])
+    below, *held, above = grid.rebin(counts, whole)
+    return (edges - origin) / unit, np.array(held), (int(below), int(above))

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from hiddenscope import arguments, grid
+from hiddenscope.analysis.cache import cached
 from hiddenscope.analysis.summary import moments
 from hiddenscope.analysis.views import cell_counts, choose_sites, manifest, site_names
 from hiddenscope.errors import InputError
@@ -55,6 +56,20 @@ def quantiles(
     """
     levels = arguments.probabilities("q", q)
     names = choose_sites(stream, sites)
+    return xr.DataArray(
+        _quantiles(stream, tuple(levels), view, tuple(names)),
+        dims=("site", "quantile"),
+        coords={"site": names, "quantile": levels},
+        name="quantile",
+        attrs={"units": "activation", "view": view},
+    )
+
+
+@cached
+def _quantiles(
+    stream: xr.DataTree, levels: tuple[float, ...], view: str, sites: tuple[str, ...]
+) -> NDArray[np.float64]:
+    names = list(sites)
     table = moments(stream, view).loc[names]
     # Before schema 3 the extremes were those of whole tokens; the grid has all finite values.
     whole = (table["nonfinite"] == 0) | (stream.root.attrs["schema_version"] >= 3)
@@ -66,13 +81,7 @@ def quantiles(
             names, counts_of(stream, view, names), low, high, strict=True
         )
     ]
-    return xr.DataArray(
-        np.stack(values),
-        dims=("site", "quantile"),
-        coords={"site": names, "quantile": levels},
-        name="quantile",
-        attrs={"units": "activation", "view": view},
-    )
+    return np.stack(values)
 
 
 def histogram(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Family = Callable[[Floats, float], Floats]
 
 FAMILIES = ("normal", "laplace", "logistic", "student")
 """Symmetric families of location and scale; Student's t has degrees of freedom as well."""
@@ -29,6 +30,8 @@ STEPS = 800
 """Cells are joined to at most this many, even on an asinh axis about the median."""
 DEGREES = (0.2, 1000.0)
 """Degrees of freedom that are tried; at the upper end Student's t is a normal."""
+_STEP = 1e-6
+"""How far the logarithm of the degrees of freedom is moved to see where a fit improves."""
 _LOWEST = -745.0
 """The logarithm of the smallest float64, for what lies even farther out."""
 _COLUMNS = ["values", "loc", "scale", "degrees", "nats", "lost"]
@@ -150,31 +153,42 @@ def _maximise(family: str, ends: Floats, parts: NDArray[np.int64]) -> list[float
     """Return location, scale, degrees of freedom and nats of the best fit."""
     from scipy import optimize  # noqa: PLC0415
 
-    log_cdf = _LOG_CDFS[family]
+    log_cdf, log_pdf = _FAMILIES[family]
     share = parts / parts.sum()
 
-    def nats(parameters: Floats) -> float:
-        location, log_scale, *shape = parameters
-        degrees = float(np.exp(np.clip(shape[0], *np.log(DEGREES)))) if shape else np.nan
-        z = (ends - location) / np.exp(log_scale)
-        return float(share @ _log_likelihood(z, lambda x: log_cdf(x, degrees)))
+    def lost(parameters: Floats) -> tuple[float, Floats]:
+        location, scale, degrees = _named(parameters)
+        z = (ends - location) / scale
+        log = _log_likelihood(z, log_cdf, degrees)
+        # What a part gains, relative to its probability, as its ends move.
+        density = log_pdf(z, degrees)
+        low, high = np.exp(density[:-1] - log), np.exp(density[1:] - log)
+        inner = np.where(np.isfinite(z), z, 0.0)
+        slope = [share @ (low - high) / scale, share @ (inner[:-1] * low - inner[1:] * high)]
+        if len(parameters) > 2:
+            more = _log_likelihood(z, log_cdf, _named(parameters + np.array([0.0, 0.0, _STEP]))[2])
+            slope.append(share @ (more - log) / _STEP)
+        return -float(share @ log), -np.array(slope)
 
-    start = [0.0, 0.0] + [float(np.log(5.0))] * (family == "student")
-    # A Laplace has an edge at its centre, where gradients lead nowhere.
-    method = "Nelder-Mead" if family == "laplace" else "BFGS"
-    best = optimize.minimize(lambda x: -nats(x), start, method=method, tol=1e-6)
-    location, log_scale, *shape = best.x
+    start = np.array([0.0, 0.0] + [np.log(5.0)] * (family == "student"))
+    best = optimize.minimize(lost, start, jac=True, method="BFGS", tol=1e-6)
+    return [*_named(best.x), -float(best.fun)]
+
+
+def _named(parameters: Floats) -> tuple[float, float, float]:
+    """Return location, scale and degrees of freedom, NaN where there are none."""
+    location, log_scale, *shape = parameters
     degrees = float(np.exp(np.clip(shape[0], *np.log(DEGREES)))) if shape else np.nan
-    return [float(location), float(np.exp(log_scale)), degrees, -float(best.fun)]
+    return float(location), float(np.exp(log_scale)), degrees
 
 
-def _log_likelihood(z: Floats, log_cdf: Callable[[Floats], Floats]) -> Floats:
+def _log_likelihood(z: Floats, log_cdf: Family, degrees: float) -> Floats:
     """Return the logarithm of the probability between each two neighbours of `z`.
 
     All families are symmetric, so that what lies above 0 is computed as its mirror image, where no
     digits are lost.
     """
-    tail = log_cdf(-np.abs(z))
+    tail = log_cdf(-np.abs(z), degrees)
     low, high = tail[:-1], tail[1:]
     near, far = np.maximum(low, high), np.minimum(low, high)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -190,14 +204,26 @@ def _normal(x: Floats, _: float) -> Floats:
     return np.asarray(special.log_ndtr(x))
 
 
+def _normal_density(x: Floats, _: float) -> Floats:
+    return np.asarray(-(x**2) / 2 - np.log(2 * np.pi) / 2)
+
+
 def _laplace(x: Floats, _: float) -> Floats:
     return np.asarray(x - np.log(2.0))
+
+
+def _laplace_density(x: Floats, _: float) -> Floats:
+    return np.asarray(-np.abs(x) - np.log(2.0))
 
 
 def _logistic(x: Floats, _: float) -> Floats:
     from scipy import special  # noqa: PLC0415
 
     return np.asarray(special.log_expit(x))
+
+
+def _logistic_density(x: Floats, _: float) -> Floats:
+    return np.asarray(-np.abs(x) - 2 * np.log1p(np.exp(-np.abs(x))))
 
 
 def _student(x: Floats, degrees: float) -> Floats:
@@ -207,11 +233,19 @@ def _student(x: Floats, degrees: float) -> Floats:
         return np.asarray(np.log(special.stdtr(degrees, x)))
 
 
-_LOG_CDFS: dict[str, Callable[[Floats, float], Floats]] = {
-    "normal": _normal,
-    "laplace": _laplace,
-    "logistic": _logistic,
-    "student": _student,
+def _student_density(x: Floats, degrees: float) -> Floats:
+    from scipy import special  # noqa: PLC0415
+
+    constant = special.gammaln((degrees + 1) / 2) - special.gammaln(degrees / 2)
+    tail = -(degrees + 1) / 2 * np.log1p(x**2 / degrees)
+    return np.asarray(constant - np.log(degrees * np.pi) / 2 + tail)
+
+
+_FAMILIES: dict[str, tuple[Family, Family]] = {
+    "normal": (_normal, _normal_density),
+    "laplace": (_laplace, _laplace_density),
+    "logistic": (_logistic, _logistic_density),
+    "student": (_student, _student_density),
 }
-"""The logarithm of each family's distribution function up to its centre, of location 0 and scale 1,
-at the values and degrees of freedom given."""
+"""The logarithms of each family's distribution function, up to its centre, and of its density, of
+location 0 and scale 1, at the values and degrees of freedom given."""

@@ -13,6 +13,7 @@ from hiddenscope.analysis.cache import cached
 from hiddenscope.analysis.views import (
     choose_sites,
     group,
+    over_strata,
     site_index,
     site_names,
     strata_index,
@@ -72,8 +73,7 @@ def norms(
         msg = f"unknown norm {which!r}: choose one of {', '.join(NORMS)}"
         raise InputError(msg)
     levels = arguments.probabilities("q", q)
-    k = strata_index(stream, view)
-    counts = np.asarray(group(stream, "norms")[which].values)[:, k].sum(1)
+    counts = over_strata(stream, group(stream, "norms")[which], view)
     values = np.stack([grid.magnitude_quantiles(c, levels) for c in counts])
     columns = {f"q{level:g}": values[:, i] for i, level in enumerate(levels)}
     index = pd.Index(site_names(stream), name="site")

@@ -158,13 +158,20 @@ def strata_index(stream: xr.DataTree, view: str) -> NDArray[np.int64]:
 @cached
 def cell_counts(stream: xr.DataTree, view: str) -> NDArray[np.int64]:
     """Return counts ``[site, cell]`` of a view, which cannot be written to."""
-    counts = group(stream, "grid")["count"]
-    first, *others = strata_index(stream, view)
-    if not others:
+    return over_strata(stream, group(stream, "grid")["count"], view)
+
+
+def over_strata(stream: xr.DataTree, counts: xr.DataArray, view: str) -> NDArray[np.int64]:
+    """Sum counts ``[site, stratum, …]`` over the strata of a view."""
+    chosen = strata_index(stream, view)
+    if len(chosen) == 1:
         # Of a file no other stratum is unpacked.
-        return np.asarray(counts[:, first].values)
-    whole = counts.values
-    return np.asarray(sum((whole[:, k] for k in others), whole[:, first]))
+        return np.asarray(counts[:, chosen[0]].values)
+    # One by one: picked together, they would be copied first.
+    total = np.zeros_like(counts.values[:, 0])
+    for k in chosen:
+        total += counts.values[:, k]
+    return total
 
 
 @cached
