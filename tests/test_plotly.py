@@ -106,6 +106,12 @@ def test_every_kind_has_a_drawing() -> None:
         assert importlib.util.find_spec(f"hiddenscope.figures.plotly.{kind}"), kind
 
 
+@cache
+def named(name: str) -> hs.Profile:
+    states = {s: np.random.default_rng(1).normal(size=(1, 9, 8)) for s in SITES[:3]}
+    return hs.from_states(states, name=name)
+
+
 @pytest.mark.parametrize("kind", figures.KINDS)
 class TestEvery:
     def test_it_is_plain_and_needs_no_webgl(self, kind: str) -> None:
@@ -176,8 +182,7 @@ class TestEvery:
 
     def test_hostile_names_are_shown_and_not_read(self, kind: str) -> None:
         for name in HOSTILE:
-            states = {s: np.random.default_rng(1).normal(size=(1, 9, 8)) for s in SITES[:3]}
-            shown = figures.prepare(kind, hs.from_states(states, name=name[:60]).stream)
+            shown = figures.prepare(kind, named(name[:60]).stream)
             for text in strings(drawn(kind, shown)):
                 ours = re.sub(
                     r"</?(b|br|extra)>|<span style=\"font-size:\d+px\">|</span>", "", text

@@ -97,7 +97,7 @@ def _density(
         x=typed(np.append(left, right[-1])),
         y=typed(y),
         z=typed(levels(counts.values / total), "u1"),
-        customdata=typed(counts.values, "u2" if counts.values.max(initial=0) < 1 << 16 else "i4"),
+        customdata=typed(counts.values, np.min_scalar_type(counts.values.max(initial=0)).str[1:]),
         coloraxis="coloraxis",
         hovertemplate="%{x}<br>%{y}: %{customdata} values",
         meta={"site": panel.site, "against": against},
