@@ -23,7 +23,7 @@ from stat_helpers import (
 )
 
 from hiddenscope import grid, kernels
-from hiddenscope.kernels.counting import CHUNK
+from hiddenscope.kernels.counting import CHUNK, VALUES_AT_ONCE, at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -291,3 +291,11 @@ def test_comoments_are_numpys_for_every_pair_of_sites(
     assert not parts["next"][-1].any()
     close(parts["loud"], expected[..., loud], scale[..., loud], "loud")
     assert all(torch.equal(x, y) for x, y in zip(states, before, strict=True))
+
+
+def test_away_from_a_processor_much_is_read_at_once() -> None:
+    here = torch.zeros(3, 64)
+    assert at_once(here) == at_once(here, sites=9) == CHUNK
+    there = torch.zeros(3, 64, device="meta")
+    assert at_once(there) * 64 == at_once(there, sites=4) * 64 * 4 == VALUES_AT_ONCE
+    assert at_once(torch.zeros(3, VALUES_AT_ONCE, device="meta")) == CHUNK

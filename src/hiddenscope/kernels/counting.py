@@ -9,7 +9,16 @@ import torch
 from hiddenscope.grid import CELLS, LOWEST_OCTAVE, OCTAVES
 
 CHUNK = 128
-"""Tokens that a loop of a kernel reads at once."""
+"""Tokens that a loop of a kernel reads at once on a processor, whose cache holds them."""
+VALUES_AT_ONCE = 1 << 24
+"""Values that it reads at once elsewhere: there every step costs the same, however short."""
+
+
+def at_once(states: torch.Tensor, sites: int = 1) -> int:
+    """Return how many tokens of some sites a loop of a kernel reads at once."""
+    if states.device.type == "cpu":
+        return CHUNK
+    return max(CHUNK, VALUES_AT_ONCE // (sites * states.shape[-1]))
 
 
 class Kind(TypedDict):
@@ -55,8 +64,9 @@ def count_octaves(states: torch.Tensor) -> torch.Tensor:
     first = torch.arange(n_channels, dtype=torch.int32, device=states.device) * OCTAVES
     below = 127 + LOWEST_OCTAVE - 1
     # Larger chunks than elsewhere: for each, as many counts are added as a channel has octaves.
-    for start in range(0, len(states), 4 * CHUNK):
-        bits = states[start : start + 4 * CHUNK].float().contiguous().view(torch.int32)
+    chunk = 4 * at_once(states)
+    for start in range(0, len(states), chunk):
+        bits = states[start : start + chunk].float().contiguous().view(torch.int32)
         # The exponent stands above the 23 bits of the mantissa, below the sign.
         octave = (bits >> 23).bitwise_and_(0xFF).sub_(below).clamp_(0, OCTAVES - 1)
         counts += torch.bincount(octave.add_(first).reshape(-1), minlength=len(counts))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from hiddenscope.kernels.counting import CHUNK
+from hiddenscope.kernels.counting import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,13 +32,14 @@ def comoment(states: Sequence[torch.Tensor], means: torch.Tensor) -> torch.Tenso
     n_tokens, n_channels = states[0].shape
     wide: Kind = {"dtype": torch.float64, "device": states[0].device}
     total = torch.zeros(n_channels, len(states), len(states), **wide)
+    step = at_once(states[0], len(states))
     # Channel first, so that every channel is one small matrix product over the tokens.
-    buffer = torch.empty(n_channels, len(states), min(CHUNK, n_tokens), **wide)
-    for start in range(0, n_tokens, CHUNK):
+    buffer = torch.empty(n_channels, len(states), min(step, n_tokens), **wide)
+    for start in range(0, n_tokens, step):
         for i, x in enumerate(states):
-            chunk = x[start : start + CHUNK]
+            chunk = x[start : start + step]
             torch.sub(chunk.T, means[i, :, None], out=buffer[:, i, : len(chunk)])
-        part = buffer[..., : min(CHUNK, n_tokens - start)]
+        part = buffer[..., : min(step, n_tokens - start)]
         total += part @ part.transpose(1, 2)
     return total.permute(1, 2, 0)
 
@@ -68,12 +69,13 @@ def comoment_parts(
     total = torch.zeros(n_sites, n_sites, **wide)
     own, following = torch.zeros(2, n_sites, n_channels, **wide).unbind()
     pairs = torch.zeros(len(loud), n_sites, n_sites, **wide)
+    step = at_once(states[0], n_sites)
     # The one large array: beside it only one site at a time is multiplied.
-    buffer = torch.empty(n_sites, min(CHUNK, n_tokens), n_channels, **wide)
-    for start in range(0, n_tokens, CHUNK):
-        d = buffer[:, : min(CHUNK, n_tokens - start)]
+    buffer = torch.empty(n_sites, min(step, n_tokens), n_channels, **wide)
+    for start in range(0, n_tokens, step):
+        d = buffer[:, : min(step, n_tokens - start)]
         for i, x in enumerate(states):
-            torch.sub(x[start : start + CHUNK], means[i], out=d[i])
+            torch.sub(x[start : start + step], means[i], out=d[i])
         flat = d.flatten(1)
         total += flat @ flat.T
         for i in range(n_sites):

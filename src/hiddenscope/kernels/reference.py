@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from hiddenscope.grid import CELLS
-from hiddenscope.kernels.counting import CHUNK, Kind, count_cells
+from hiddenscope.kernels.counting import Kind, at_once, count_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,8 +121,9 @@ def _part(made: Scan, k: int, tokens: slice) -> Scan:
 
 def _read(states: torch.Tensor, part: Scan) -> None:
     """Count cells and what is not finite, and reduce each token."""
-    for start in range(0, len(states), CHUNK):
-        rows = slice(start, start + CHUNK)
+    step = at_once(states)
+    for start in range(0, len(states), step):
+        rows = slice(start, start + step)
         chunk = states[rows].float()
         absmax = chunk.abs().amax(1)
         if not bool(torch.isfinite(absmax).all()):
@@ -160,10 +161,11 @@ def _reduce(states: torch.Tensor, part: Scan, threshold: float, factor: float) -
 def _add_moments(states: torch.Tensor, part: Scan) -> None:
     """Add mean and centred power sums of some finite tokens to zeros."""
     mean, m2, m3, m4 = part.mean, part.m2, part.m3, part.m4
-    for chunk in states.split(CHUNK):  # type: ignore[no-untyped-call]
+    step = at_once(states)
+    for chunk in states.split(step):  # type: ignore[no-untyped-call]
         mean += chunk.double().sum(0)
     mean /= len(states)
-    for chunk in states.split(CHUNK):  # type: ignore[no-untyped-call]
+    for chunk in states.split(step):  # type: ignore[no-untyped-call]
         d = chunk.double().sub_(mean)
         d2 = d * d
         m2 += d2.sum(0)
@@ -174,8 +176,9 @@ def _add_moments(states: torch.Tensor, part: Scan) -> None:
 def _add_units(states: torch.Tensor, sumsq: torch.Tensor, mean: torch.Tensor) -> None:
     """Add the mean of some finite tokens' states, each divided by its norm, to zeros."""
     scale = torch.where(sumsq > 0, sumsq.rsqrt(), 0.0)
-    for start in range(0, len(states), CHUNK):
-        rows = slice(start, start + CHUNK)
+    step = at_once(states)
+    for start in range(0, len(states), step):
+        rows = slice(start, start + step)
         mean += (states[rows].double() * scale[rows, None]).sum(0)
     mean /= len(states)
 
@@ -201,9 +204,10 @@ def _count_over_rms(
         return over
     # Only channels whose largest magnitude is enough for the smallest token are read again.
     loud = torch.nonzero(largest.square() * n_channels >= limit.min()).squeeze(1)
-    for start in range(0, len(states), CHUNK):
-        chunk = states[start : start + CHUNK, loud].double()
-        far = chunk.square_().mul_(n_channels) >= limit[start : start + CHUNK, None]
+    step = at_once(states)
+    for start in range(0, len(states), step):
+        chunk = states[start : start + step, loud].double()
+        far = chunk.square_().mul_(n_channels) >= limit[start : start + step, None]
         over[loud] += far.sum(0)
     return over
 
