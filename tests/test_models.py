@@ -155,7 +155,11 @@ def test_an_encoder_decoder_has_two_streams() -> None:
     with hs.record(model, sites="all") as recorder, torch.no_grad():
         model(input_ids=IDS, decoder_input_ids=IDS[:, :5])
     p = recorder.profile()
-    assert p.streams == ["encoder", "encoder_mlp_act", "decoder", "decoder_mlp_act"]
+    inner = ("attn_mix", "mlp_act"), ("attn_mix", "cross_mix", "mlp_act")
+    assert p.streams == [
+        *("encoder", *(f"encoder_{point}" for point in inner[0])),
+        *("decoder", *(f"decoder_{point}" for point in inner[1])),
+    ]
     assert p.stream.name == "encoder"
     assert p.tokens == {"first": 0, "special": 0, "regular": 24} | dict.fromkeys(EXTRA, 0)
     decoder = p.on("decoder")
@@ -221,8 +225,8 @@ def test_an_output_of_another_width_is_no_site() -> None:
 def test_a_failed_check_is_a_loud_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     from hiddenscope.measuring import recorder
 
-    def wrong(model: object) -> object:
-        found = find_structure(model)
+    def wrong(model: object, outer: object) -> object:
+        found = find_structure(model, outer)
         stream = found.streams[0]
         hf = {**stream.hf, "embed": 1, "block.0.resid_post": 0}
         return dataclasses.replace(found, streams=(dataclasses.replace(stream, hf=hf),))

@@ -15,6 +15,13 @@ from hiddenscope.errors import SiteError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+LINEAR_POINTS = ("attn_norm", "attn_mix", "cross_norm", "cross_mix", "mlp_norm", "mlp_act")
+"""What the first and the last linear layers of attention and MLP read."""
+OWN_BASIS = ("attn_mix", "cross_mix", "mlp_act")
+"""Those whose channels are not those of the residual stream, however many there are."""
+
+_SELECTIONS = ("trunk", "hf", "linear", "all")
+_CHOICE = ", ".join(map(repr, _SELECTIONS))
 _BLOCK = re.compile(r"block\.(0|[1-9][0-9]*)\.([a-z_]+)")
 
 
@@ -89,6 +96,7 @@ def select_sites(
     available: Sequence[Site],
     hf: Sequence[Site] = (),
     default: Sequence[Site] | None = None,
+    linear: Sequence[Site] = (),
 ) -> tuple[Site, ...]:
     """Choose sites by name, pattern or selection.
 
@@ -96,7 +104,8 @@ def select_sites(
     ----------
     patterns : str or iterable of str
         ``trunk`` (those in `default`), ``all`` (every site in `available`), ``hf`` (exactly the
-        sites of Hugging Face's ``hidden_states`` tuple), a site, or a pattern such as
+        sites of Hugging Face's ``hidden_states`` tuple), ``linear`` (what linear layers read:
+        `LINEAR_POINTS` and those in `linear`), a site, or a pattern such as
         ``block.*.resid_post``; ``block.3`` stands for ``block.3.resid_post``. A string may hold
         several, separated by commas.
     available : sequence of Site
@@ -105,6 +114,8 @@ def select_sites(
         The sites of the ``hidden_states`` tuple.
     default : sequence of Site, optional
         The trunk; by default every available site that can belong to one.
+    linear : sequence of Site
+        Further sites that linear layers read, such as ``final_norm``.
 
     Returns
     -------
@@ -118,11 +129,12 @@ def select_sites(
     """
     parts = patterns.split(",") if isinstance(patterns, str) else list(patterns)
     if not parts:
-        msg = "no sites were asked for: choose 'trunk', 'hf', 'all', a site or a pattern"
+        msg = f"no sites were asked for: choose {_CHOICE}, a site or a pattern"
         raise SiteError(msg)
     if default is None:
         default = [s for s in available if s.in_trunk]
-    named = {"trunk": set(default), "all": set(available), "hf": set(hf)}
+    read = {s for s in available if s.point in LINEAR_POINTS or s in set(linear)}
+    named = dict(zip(_SELECTIONS, (set(default), set(hf), read, set(available)), strict=True))
     chosen: set[Site] = set()
     for part in (full_name(p.strip()) for p in parts):
         found = named.get(part)
@@ -130,8 +142,8 @@ def select_sites(
             found = {s for s in available if fnmatchcase(s.name, part)}
         if not found:
             msg = (
-                f"no site matches {part!r}: this has {_known(available)}; choose 'trunk', 'hf', "
-                "'all', a site or a pattern such as 'block.*.resid_post'"
+                f"no site matches {part!r}: this has {_known(available)}; choose {_CHOICE}, a "
+                "site or a pattern such as 'block.*.resid_post'"
             )
             raise SiteError(msg)
         chosen |= found
@@ -162,10 +174,10 @@ def check_patterns(patterns: str) -> None:
         A part is neither a selection nor anything like a site.
     """
     for part in (p.strip().rpartition("/")[2] for p in patterns.split(",")):
-        known = part in {"trunk", "hf", "all", "embed", "final_norm"}
+        known = part in {*_SELECTIONS, "embed", "final_norm"}
         if not known and not part.startswith("block.") and not set(part) & set("*?["):
             msg = (
-                f"{part!r} is not a site: choose 'trunk', 'hf', 'all', 'embed', 'final_norm', "
+                f"{part!r} is not a site: choose {_CHOICE}, 'embed', 'final_norm', "
                 "'block.<number>.resid_post' or a pattern such as 'block.*.resid_post'"
             )
             raise SiteError(msg)

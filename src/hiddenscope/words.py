@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 def number(value: float) -> str:
@@ -75,3 +76,17 @@ def bare_token(piece: str) -> str:
     """Return a token without its leading space; spaces alone are made visible."""
     bare = piece.replace("Ġ", " ").replace("▁", " ").replace("Ċ", "\n")
     return bare.strip(" ") or bare.replace(" ", "␣") or "∅"
+
+
+def starred(names: Iterable[str]) -> list[str]:
+    """Write names that differ in numbers alone once: ``layers.*.mlp.experts``."""
+    return list(dict.fromkeys(re.sub(r"(?<=\.)\d+(?=\.|$)", "*", name) for name in names))
+
+
+def missing_words(missing: Mapping[str, str]) -> list[str]:
+    """Say of layers that are missing which they are, a sentence for each reason."""
+    said = []
+    for why in dict.fromkeys(missing.values()):
+        names = [name for name, reason in missing.items() if reason == why]
+        said.append(f"missing, {why} ({len(names):,}): {', '.join(starred(names))}")
+    return said

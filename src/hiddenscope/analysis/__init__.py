@@ -17,18 +17,18 @@ from hiddenscope.analysis.largest import (
     outstanding_channels,
     standing_out,
 )
+from hiddenscope.analysis.linear_inputs import ActivationScales, activation_scales
 from hiddenscope.analysis.metrics import metrics, side_by_side
+from hiddenscope.analysis.outlier_channels import by_the_rule
+from hiddenscope.analysis.outlier_sentences import channel_words, massive_words, outlier_words
 from hiddenscope.analysis.outlying import (
     THRESHOLDS,
     Outliers,
     outliers,
 )
 from hiddenscope.analysis.sentences import (
-    channel_words,
     loudest_words,
-    massive_words,
     norm_words,
-    outlier_words,
     position_words,
     reach_words,
     share_words,
@@ -83,7 +83,10 @@ __all__ = [
     "MAIN",
     "TABLES",
     "THRESHOLDS",
+    "ActivationScales",
     "Outliers",
+    "activation_scales",
+    "by_the_rule",
     "caption",
     "channel_words",
     "channels",

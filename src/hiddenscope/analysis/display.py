@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from hiddenscope.analysis.sentences import channel_words, massive_words, outlier_words
+from hiddenscope.analysis.outlier_sentences import channel_words, massive_words, outlier_words
 from hiddenscope.errors import ProfileError
 from hiddenscope.words import number, visible
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from hiddenscope.analysis.outlier_channels import COUNTED_ONLY, by_the_rule
 from hiddenscope.analysis.outlying import outliers
 from hiddenscope.analysis.summary import moments
 from hiddenscope.analysis.token_tables import norms
@@ -56,8 +57,8 @@ def _summed_up(stream: xr.DataTree, view: str) -> tuple[pd.DataFrame, dict[str, 
         counts = found.massive.groupby("site").size()
         sites["massive"] = counts.reindex(sites.index).fillna(0).astype(float)
         whole["massive_channels"] = float(len(found.massive_channels))
-    if not found.notes:
-        whole["outlier_channels"] = float(len(found.channels))
+    if not found.notes and not found.points.keys() <= set(COUNTED_ONLY):
+        whole["outlier_channels"] = float(len(by_the_rule(found.channels)))
     return sites, whole
 
 

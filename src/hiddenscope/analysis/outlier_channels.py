@@ -34,6 +34,18 @@ mean square of its own hidden state; elsewhere against the paper's fixed magnitu
 """
 
 
+COUNTED_ONLY = ("mlp_act",)
+"""Points that the paper does not speak of, at which its limits are counted all the same.
+
+It leaves out the second layer of an MLP, whose input most activation functions make sparse.
+"""
+
+
+def by_the_rule(table: pd.DataFrame) -> pd.DataFrame:
+    """Return those rows of `Outliers.channels` that the paper's rule speaks of."""
+    return table[~table["point"].isin(COUNTED_ONLY)]
+
+
 def outlier_channels(
     stream: xr.DataTree, view: str, thresholds: dict[str, float]
 ) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
@@ -50,8 +62,9 @@ def outlier_channels(
     channels = data.sizes["channel"]
     notes: list[str] = []
     tables = []
+    rules = rules_of(stream)
     for point, at in _points(stream).items():
-        rule = RULES.get(point, "over_rms")
+        rule = rules[point]
         if rule not in data:
             notes.append(
                 f"this profile is of schema {stream.root.attrs['schema_version']} and lacks "
@@ -69,6 +82,11 @@ def outlier_channels(
         table = _channels_over_limit(stream, view, thresholds, at, rule)
         tables.append(table.assign(point=point, rule=rule))
     return pd.concat(tables).sort_values("variance", ascending=False, kind="stable"), tuple(notes)
+
+
+def rules_of(stream: xr.DataTree) -> dict[str, str]:
+    """Return the rule of each point that a stream has; of all sites together, with no name."""
+    return {point: RULES.get(point, "over_rms") for point in _points(stream)}
 
 
 def _points(stream: xr.DataTree) -> dict[str, NDArray[np.int64]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hiddenscope import arguments
 from hiddenscope.analysis.massive import massive_activations, massive_channels
 from hiddenscope.analysis.octaves import tokens_over
-from hiddenscope.analysis.outlier_channels import outlier_channels
+from hiddenscope.analysis.outlier_channels import outlier_channels, rules_of
 from hiddenscope.analysis.views import manifest
 from hiddenscope.errors import InputError, ProfileError
 
@@ -52,10 +52,13 @@ class Outliers:
     thresholds : dict of str to float
     notes : tuple of str
         What the rules cannot say here, and why.
+    points : dict of str to str
+        Point at which outlier channels were looked for → rule, as in ``channels``.
     """
 
     thresholds: dict[str, float]
     notes: tuple[str, ...]
+    points: dict[str, str]
     _massive: pd.DataFrame | None
     _massive_channels: pd.DataFrame | None
     _channels: pd.DataFrame | None
@@ -113,7 +116,8 @@ class Outliers:
         (signed value of the largest magnitude) and ``variance`` (as in `loudest`). A channel is
         listed where at 25 % of the blocks or more, 6 % of the tokens or more are over the limit.
         A massive value takes up most of the root mean square of its hidden state, so beside it
-        others in the same token do not reach theirs.
+        others in the same token do not reach theirs. Of ``mlp_act``, what the last layer of an
+        MLP reads, the paper does not speak: its rows are the same count, but not its rule.
 
         Raises
         ------
@@ -185,9 +189,10 @@ def outliers(
         tokens_over(stream, view, thresholds["outlier"])
     table, notes = outlier_channels(stream, view, thresholds)
     if "extremes" not in stream.children:
-        return Outliers(thresholds, notes, None, None, table)
+        return Outliers(thresholds, notes, rules_of(stream), None, None, table)
     found = massive_activations(stream, view, thresholds)
-    return Outliers(thresholds, notes, found, massive_channels(found), table)
+    largest = massive_channels(found)
+    return Outliers(thresholds, notes, rules_of(stream), found, largest, table)
 
 
 def _checked(asked: Mapping[str, float | None], run: Mapping[str, float]) -> dict[str, float]:

@@ -9,21 +9,18 @@ import pandas as pd
 
 from hiddenscope.analysis.correlation import covariance, wing
 from hiddenscope.analysis.distribution import quantiles
-from hiddenscope.analysis.outlying import NO_EXTREMES
 from hiddenscope.analysis.shares import loudest
 from hiddenscope.analysis.summary import mean_by_channel, moments
 from hiddenscope.analysis.token_tables import norms, positions
 from hiddenscope.analysis.views import group, label, site_names, strata_of
 from hiddenscope.sites import Site
 from hiddenscope.strata import FIRST
-from hiddenscope.words import channels, number, numbered
+from hiddenscope.words import channels, number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import xarray as xr
-
-    from hiddenscope.analysis.outlying import Outliers
 
 NORMAL = 0.1
 """An excess kurtosis up to this is not called heavy tails: samples of a normal reach it."""
@@ -193,59 +190,3 @@ def step_words(stream: xr.DataTree, view: str, sites: list[str]) -> str:
         f"largest change between neighbours: {label(sites[low])} to {label(after)}, "
         f"R² {number(float(steps[low]))}"
     )
-
-
-def massive_words(found: Outliers, most: int = 3) -> str:
-    """Say in a sentence which massive activations there are."""
-    limits = found.thresholds
-    rule = (
-        f"over {limits['massive']:g} and {limits['massive_ratio']:,g} × the median magnitude of "
-        "the site"
-    )
-    table = found._massive_channels
-    if table is None:
-        return NO_EXTREMES
-    if table.empty:
-        return f"no massive activations ({rule})"
-    named = [_massive_channel(int(str(c)), row) for c, row in table.iloc[:most].iterrows()]
-    more = f"; and {len(table) - most} more channels" if len(table) > most else ""
-    return f"massive activations ({rule}): {'; '.join(named)}{more}"
-
-
-def _massive_channel(channel: int, row: pd.Series[str]) -> str:
-    blocks = row["blocks"]
-    where = f"block{'s' * (not blocks.isdigit())} {blocks}" if blocks else Site(row["site"]).label
-    count = int(row["values"])
-    many = f"at least {count} values" if row["cut"] else f"{count} value{'s' * (count > 1)}"
-    largest = f"{float(row['value']):,.0f}".replace("-", "−")
-    token = f" at {row['piece']!r}" if row["piece"] else ""
-    return f"channel {channel} in {where}, {many} at a site, up to {largest}{token}"
-
-
-def channel_words(found: Outliers, most: int = 8) -> str:
-    """Say in a sentence which outlier channels there are, by which rule."""
-    if found.notes:
-        return found.notes[-1]
-    table, limits = found.channels, found.thresholds
-    rules = {
-        "over_rms": f"|a| ≥ {limits['outlier_rms']:g} × the root mean square of its hidden state",
-        "over": f"|a| ≥ {limits['outlier']:g}",
-    }
-    often = (
-        f"for {limits['outlier_token_share']:.0%} of tokens at "
-        f"{limits['outlier_site_share']:.0%} of blocks"
-    )
-    parts = []
-    for (point, rule), part in table.groupby(["point", "rule"], sort=False):
-        where = f" at {point}" if point not in {"", "resid_post"} else ""
-        named = f"{numbered(part.index.tolist(), most)}{where}"
-        parts.append(f"{named} ({rules[str(rule)]} {often})")
-    if not parts:
-        return f"no outlier channels ({rules['over_rms']} {often})"
-    total = len(table)
-    return f"{total} outlier channel{'s' * (total != 1)}: {'; '.join(parts)}"
-
-
-def outlier_words(found: Outliers) -> list[str]:
-    """Say in two sentences which outliers there are, of either kind."""
-    return [massive_words(found), channel_words(found)]

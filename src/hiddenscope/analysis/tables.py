@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hiddenscope import arguments
+from hiddenscope.analysis.outlier_channels import COUNTED_ONLY
 from hiddenscope.analysis.outlying import outliers
 from hiddenscope.analysis.summary import channels, moments
 from hiddenscope.analysis.token_tables import NORMS, extremes, norms, positions
@@ -46,7 +47,8 @@ def _outliers(
         first, last = rows["first_block"].astype(str), rows["last_block"].astype(str)
         rows["blocks"] = first.where(first == last, first + "–" + last)
         rows = rows.drop(columns=["first_block", "last_block"])
-        parts.append(rows.assign(kind="outlier channel"))
+        kinds = rows["point"].isin(COUNTED_ONLY).map({False: "outlier channel", True: "far out"})
+        parts.append(rows.assign(kind=kinds))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     front = [name for name in ("kind", "channel", "blocks", "value") if name in table]
     return table[[*front, *(name for name in table if name not in front)]]

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hiddenscope import __version__
-from hiddenscope.cli import claims, plot, profile, report, show, sites, terminal
+from hiddenscope.cli import claims, export, plot, profile, report, show, sites, terminal
 from hiddenscope.cli.runs import INTERRUPTED, Interrupted
 from hiddenscope.errors import HiddenscopeError
 
@@ -29,6 +29,7 @@ app.command("show")(show.command)
 app.command("claims")(claims.command)
 app.command("plot", cls=plot.PlotCommand)(plot.command)
 app.command("report")(report.command)
+app.command("export")(export.command)
 app.command("sites")(sites.command)
 
 

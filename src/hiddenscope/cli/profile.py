@@ -56,8 +56,8 @@ def command(
     sites: Annotated[
         str,
         typer.Option(
-            help="trunk, hf, all, or sites and patterns, with commas between: block.*.attn_out. "
-            "`hiddenscope sites MODEL` lists them."
+            help="trunk, hf, linear (what linear layers read), all, or sites and patterns, with "
+            "commas between: block.*.attn_out. `hiddenscope sites MODEL` lists them."
         ),
     ] = "trunk",
     view: Annotated[

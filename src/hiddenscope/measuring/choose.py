@@ -8,7 +8,7 @@ import pandas as pd
 
 from hiddenscope import arguments
 from hiddenscope.errors import SiteError
-from hiddenscope.measuring.streams import group_by_width
+from hiddenscope.measuring.streams import group_by_basis
 from hiddenscope.sites import select_sites
 
 if TYPE_CHECKING:
@@ -52,7 +52,13 @@ def choose_sites(patterns: str | Iterable[str], structure: Structure) -> dict[st
             if of and of != stream.name:
                 continue
             try:
-                found = select_sites(pattern, stream.sites, stream.hf_sites, stream.trunk)
+                found = select_sites(
+                    pattern,
+                    stream.sites,
+                    stream.hf_sites,
+                    stream.trunk,
+                    structure.linear_sites(stream.name),
+                )
             except SiteError as error:
                 errors.setdefault(part, _explained(error, pattern, stream.refusals()))
                 continue
@@ -82,14 +88,15 @@ def site_table(structure: Structure, chosen: Mapping[str, Sequence[str]]) -> pd.
     -------
     DataFrame
         ``stream``, ``site``, ``HF`` (index in Hugging Face's tuple, −1 where it is not in it),
-        ``width`` in channels, ``module`` (path and side of the tensor that is read).
+        ``width`` in channels, ``module`` (path and side of the tensor that is read), ``read by``
+        (names of the linear layers that read it, in the model with its head, with blanks between).
     """
     rows = []
     for name, sites in chosen.items():
         stream = structure[name]
-        groups = group_by_width(stream, sites)
+        groups = group_by_basis(stream, sites)
         of = {site: group for group, held in groups.items() for site in held}
-        taps = stream.taps
+        taps, read = stream.taps, structure.linear.read.get(name, {})
         rows += [
             {
                 "stream": of[site],
@@ -97,6 +104,7 @@ def site_table(structure: Structure, chosen: Mapping[str, Sequence[str]]) -> pd.
                 "HF": stream.hf.get(site, -1),
                 "width": stream.width_of(site),
                 "module": _place(taps[site]),
+                "read by": " ".join(read.get(site, ())),
             }
             for site in sites
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
 from hiddenscope import kernels
@@ -67,7 +68,7 @@ class Recorder:
     ) -> None:
         self.loaded = loaded
         self.options = options
-        structure = find_structure(loaded.model)
+        structure = find_structure(loaded.model, loaded.outer)
         special = special_ids(loaded.tokenizer) if loaded.tokenizer else frozenset[int]()
         chosen = choose_sites(sites, structure)
         self.engine = Engine(
@@ -226,6 +227,7 @@ class Recorder:
             "tokenizer": describe_tokenizer(self.loaded.tokenizer),
             "corpus": {**corpus, "tokens": main.tokens, "padding": main.padding},
             "streams": describe_streams(structure, state),
+            "linear": asdict(structure.linear),
             "thresholds": self.options.thresholds,
             "kernel": kernels.NAME,
             "wall_time_s": round(time.perf_counter() - self._start, 3),

@@ -32,7 +32,7 @@ def record(
     tokenizer : PreTrainedTokenizerBase, optional
         Tells special tokens apart and shows tokens as text.
     sites : str or iterable of str
-        ``trunk`` (default), ``hf``, ``all``, sites or patterns.
+        ``trunk`` (default), ``hf``, ``linear``, ``all``, sites or patterns.
     **options : float
         ``sample_mib``, the budget of the sample of whole hidden states; the thresholds
         ``outlier``, ``outlier_rms``, ``massive`` and ``massive_ratio``.

@@ -92,8 +92,9 @@ def profile(
     tokenizer : PreTrainedTokenizerBase, optional
         For a loaded model, or one that comes without; in place of its own otherwise.
     sites : str or iterable of str
-        ``trunk`` (default), ``hf``, ``all``, sites or patterns such as ``block.*.attn_out``; of
-        an encoder-decoder also of one stream: ``decoder/block.*.cross_out``.
+        ``trunk`` (default), ``hf``, ``linear`` (what linear layers read), ``all``, sites or
+        patterns such as ``block.*.attn_out``; of an encoder-decoder also of one stream:
+        ``decoder/block.*.cross_out``.
     window : int, optional
         Tokens of a window; by default the model's context, at most 2,048.
     max_tokens : int, optional

@@ -14,7 +14,7 @@ from hiddenscope.measuring.calls import CallReader
 from hiddenscope.measuring.layouts import make_layout
 from hiddenscope.measuring.state import Pass
 from hiddenscope.models import RESIDUAL
-from hiddenscope.sites import Site
+from hiddenscope.sites import OWN_BASIS, Site
 from hiddenscope.stats import find_massive, gather
 from hiddenscope.strata import MASSIVE
 
@@ -30,24 +30,28 @@ if TYPE_CHECKING:
     from hiddenscope.tokens import Tokens
 
 
-def group_by_width(stream: Stream, sites: Sequence[str]) -> dict[str, list[str]]:
-    """Sort sites into streams of one width each.
+def group_by_basis(stream: Stream, sites: Sequence[str]) -> dict[str, list[str]]:
+    """Sort sites into streams whose channels mean the same.
 
-    Those as wide as the residual stream keep its name; others are named after their point:
-    ``mlp_act`` or, in an encoder-decoder, ``decoder_mlp_act``; where a point's width differs
-    between blocks, with the width behind.
+    Those in the basis of the residual stream keep its name; points in another one, or of another
+    width, are named after their point: ``mlp_act`` or, in an encoder-decoder,
+    ``decoder_mlp_act``; where a point's width differs between blocks, with the width behind.
     """
+    apart: dict[str, str] = {}
     widths: dict[str, set[int]] = {}
     for site in sites:
-        widths.setdefault(Site(site).point or "", set()).add(stream.width_of(site))
+        point, width = Site(site).point or "", stream.width_of(site)
+        if point in OWN_BASIS or width != stream.width:
+            apart[site] = point
+            widths.setdefault(point, set()).add(width)
     prefix = "" if stream.name == RESIDUAL else f"{stream.name}_"
     groups: dict[str, list[str]] = {}
     for site in sites:
-        width, point = stream.width_of(site), Site(site).point or ""
         name = stream.name
-        if width != stream.width:
-            several = len(widths[point] - {stream.width}) > 1
-            name = f"{prefix}{point}_{width}" if several else f"{prefix}{point}"
+        if site in apart:
+            point = apart[site]
+            several = len(widths[point]) > 1
+            name = f"{prefix}{point}" + (f"_{stream.width_of(site)}" if several else "")
         groups.setdefault(name, []).append(site)
     return groups
 
@@ -67,7 +71,7 @@ class MeasuredStream:
     Attributes
     ----------
     layouts : dict of str to Layout
-        By the names of `group_by_width`.
+        By the names of `group_by_basis`.
     reader : CallReader
     """
 
@@ -94,7 +98,7 @@ class MeasuredStream:
                 trunk=[s for s in held if s in trunk and name == stream.name],
                 options=options,
             )
-            for name, held in group_by_width(stream, self.sites).items()
+            for name, held in group_by_basis(stream, self.sites).items()
         }
         # A block reads bitwise what the one before wrote: it is captured and read once.
         known = set(self.sites)

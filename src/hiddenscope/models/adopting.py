@@ -68,7 +68,7 @@ def adopt(
         "compiled": compiled,
         **adapters,
     }
-    return LoadedModel(base, tokenizer, Path(known).name or known, identity)
+    return LoadedModel(base, tokenizer, Path(known).name or known, identity, whole)
 
 
 def _unwrap(model: Any) -> tuple[Any, bool, dict[str, list[str]]]:

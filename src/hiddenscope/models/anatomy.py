@@ -6,10 +6,11 @@ Module names decide only what an addition is called (attention, MLP); see `roles
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hiddenscope.models.additions import Solver
+from hiddenscope.models.linear import reads_of
 from hiddenscope.models.roles import roles_of
 from hiddenscope.models.taps import same_bits
 from hiddenscope.models.trace import is_linear, is_norm
@@ -75,11 +76,14 @@ class Anatomy:
         The equations that hold bitwise between them; empty where none was found.
     refused : dict of str to str
         Points that the block does not have or whose meaning could not be told, and why.
+    reads : dict of str to tuple
+        Linear layer, by its path → the point that each call of it reads, None for no point.
     """
 
     taps: dict[str, Tap]
     steps: tuple[Step, ...]
     refused: dict[str, str]
+    reads: dict[str, tuple[str | None, ...]] = field(default_factory=dict)
 
 
 def dissect(trace: Trace, exit_state: torch.Tensor) -> Anatomy:
@@ -101,7 +105,8 @@ def dissect(trace: Trace, exit_state: torch.Tensor) -> Anatomy:
         if roles is not None:
             return _Points(trace, path, roles, parallel=parallel).anatomy()
     why = "what the block adds to the residual stream could not be told"
-    return Anatomy({}, (), dict.fromkeys(POINTS[1:-1], why))
+    reads = reads_of(trace, {"resid_pre": (0, trace.entry)})
+    return Anatomy({}, (), dict.fromkeys(POINTS[1:-1], why), reads)
 
 
 class _Points:
@@ -112,6 +117,8 @@ class _Points:
     ) -> None:
         self.trace, self.path, self.roles, self.parallel = trace, path, roles, parallel
         self.taps: dict[str, Tap] = {}
+        # When each state passed, and its values.
+        self.states: dict[str, tuple[int, torch.Tensor]] = {"resid_pre": (0, trace.entry)}
         self.refused: dict[str, str] = {}
 
     def anatomy(self) -> Anatomy:
@@ -137,6 +144,7 @@ class _Points:
             {p: self.taps[p] for p in POINTS if p in self.taps},
             steps,
             self.refused,
+            reads_of(self.trace, {p: self.states[p] for p in POINTS if p in self.states}),
         )
 
     def _steps(self) -> tuple[Step, ...]:
@@ -157,6 +165,8 @@ class _Points:
 
     def _put(self, point: str, seen: Seen, scale: Factor | None = None) -> None:
         self.taps[point] = seen.tap(scale)
+        if scale is None:
+            self.states[point] = seen.time, seen.value
 
     def _waypoint(self, addition: Addition) -> Seen:
         if addition.norm is not None:

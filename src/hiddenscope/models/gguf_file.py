@@ -25,6 +25,7 @@ from hiddenscope.models import checkpoint, gguf_checks, memory
 from hiddenscope.models.gguf_header import is_gguf, read_header
 from hiddenscope.models.gguf_tokenizer import rebuild
 from hiddenscope.models.guard import attempt, quiet
+from hiddenscope.models.heads import with_head
 from hiddenscope.models.loaded import LoadedModel
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ def load(
         "tokenizer_known": rebuild(tokenizer, header.metadata),
         "code_from": [],
     }
-    return LoadedModel(model, tokenizer, path.name.removesuffix(SUFFIX), identity)
+    label = path.name.removesuffix(SUFFIX)
+    return LoadedModel(model, tokenizer, label, identity, with_head(model))
 
 
 def _read(

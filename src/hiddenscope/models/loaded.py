@@ -26,12 +26,16 @@ class LoadedModel:
         How the model is called in captions.
     identity : dict
         What the manifest says of where it came from.
+    outer : PreTrainedModel, optional
+        The same model with its head, by whose names linear layers are called; its head may be
+        without weights.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase | None
     name: str
     identity: dict[str, Any]
+    outer: PreTrainedModel | None = None
 
 
 def describe(loaded: LoadedModel) -> dict[str, Any]:

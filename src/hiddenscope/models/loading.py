@@ -18,6 +18,7 @@ from hiddenscope.models import checkpoint, gguf_file, hub, memory
 from hiddenscope.models.adopting import adopt
 from hiddenscope.models.context import context_length
 from hiddenscope.models.guard import attempt, quiet
+from hiddenscope.models.heads import with_head
 from hiddenscope.models.loaded import LoadedModel, describe
 from hiddenscope.models.tokenizers import with_tokenizer
 
@@ -146,8 +147,8 @@ def load(
         **checkpoint.unused_weights(model, info, files_at),
     }
     label = folder.resolve().name if folder and name != DEMO else name
-    base = model.base_model if kind is AutoModelForCausalLM else model
-    return LoadedModel(base, tokenizer, label, identity)
+    base, outer = (model, None) if kind is AutoModel else (model.base_model, model)
+    return LoadedModel(base, tokenizer, label, identity, outer or with_head(base))
 
 
 def _device(device: str, device_map: str | dict[str, Any] | None) -> str:

@@ -16,10 +16,12 @@ from hiddenscope.errors import ModelError
 from hiddenscope.models.anatomy import dissect
 from hiddenscope.models.blocks import BLOCK_LISTS, candidates
 from hiddenscope.models.calling import forward_arguments, forward_pass, plain_ids
+from hiddenscope.models.heads import look_around
+from hiddenscope.models.linear import linear_layers
 from hiddenscope.models.packing import keeps_apart
 from hiddenscope.models.restoring import left_alone
 from hiddenscope.models.structure import DECODER, ENCODER, RESIDUAL, Stream, Structure
-from hiddenscope.models.taps import Tap, same_bits, tensors_in, turns_into
+from hiddenscope.models.taps import Tap, block_input, same_bits, tensors_in, turns_into
 from hiddenscope.models.trace import Trace
 from hiddenscope.sites import trunk
 
@@ -33,13 +35,15 @@ if TYPE_CHECKING:
 PROBE_TOKENS = 6
 
 
-def find_structure(model: PreTrainedModel) -> Structure:
-    """Find a model's blocks, their points and its final norm.
+def find_structure(model: PreTrainedModel, outer: PreTrainedModel | None = None) -> Structure:
+    """Find a model's blocks, their points, its final norm, and what its linear layers read.
 
     Parameters
     ----------
     model : PreTrainedModel
         A base model without a head. It is left as it was.
+    outer : PreTrainedModel, optional
+        The same model with its head, by whose names linear layers are called.
 
     Returns
     -------
@@ -57,11 +61,13 @@ def find_structure(model: PreTrainedModel) -> Structure:
     with left_alone(model):
         kind = type(model).__name__
         probes = [_Probe(name, owner, paths, kind) for name, owner in owners.items()]
-        result = _run(model, probes)
-        return Structure(tuple(probe.stream(result) for probe in probes))
+        call, result = _run(model, probes)
+        streams = tuple(probe.stream(result) for probe in probes)
+        around = look_around(outer, model, call, result, probes[-1].last)
+        return Structure(streams, linear_layers(streams, model, around))
 
 
-def _run(model: PreTrainedModel, probes: Sequence[_Probe]) -> Any:
+def _run(model: PreTrainedModel, probes: Sequence[_Probe]) -> tuple[dict[str, Any], Any]:
     """Run rows that differ in their last token only, of the text or of what a decoder reads."""
     plain = plain_ids(model, PROBE_TOKENS + 1)
     rows = torch.tensor([plain[:-1], [*plain[:-2], plain[-1]], plain[:-1]], device=model.device)
@@ -76,17 +82,10 @@ def _run(model: PreTrainedModel, probes: Sequence[_Probe]) -> Any:
         for probe in probes:
             probe.hook()
         with forward_pass(type(model).__name__, f"{rows.shape[1]} tokens"):
-            return model(**call, output_hidden_states=True, return_dict=True)
+            return call, model(**call, output_hidden_states=True, return_dict=True)
     finally:
         for probe in probes:
             probe.unhook()
-
-
-def block_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int | str, torch.Tensor]:
-    """Find the hidden state in what a block was called with, and where it stands."""
-    if "hidden_states" in kwargs:
-        return "hidden_states", kwargs["hidden_states"]
-    return next(iter(tensors_in(args, kwargs).items()))
 
 
 class _Probe:

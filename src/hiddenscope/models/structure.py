@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hiddenscope.models.linear import LinearLayers
 from hiddenscope.sites import Site, trunk
 
 if TYPE_CHECKING:
@@ -70,6 +71,13 @@ class Stream:
         return None if wide else self.output
 
     @property
+    def output_site(self) -> str | None:
+        """The site whose state is bitwise the owner's output, where there is one."""
+        if self.output is None:
+            return f"block.{len(self.blocks) - 1}.resid_post"
+        return None if self.final_norm is None else "final_norm"
+
+    @property
     def trunk(self) -> tuple[Site, ...]:
         """The default sites."""
         return trunk(len(self.blocks), final_norm=self.final_norm is not None)
@@ -119,9 +127,16 @@ class Structure:
     Attributes
     ----------
     streams : tuple of Stream
+    linear : LinearLayers
+        Which linear layers read which site.
     """
 
     streams: tuple[Stream, ...]
+    linear: LinearLayers = field(default_factory=LinearLayers)
+
+    def linear_sites(self, name: str) -> tuple[Site, ...]:
+        """Return the sites of a stream that some linear layer reads."""
+        return tuple(Site(site) for site in self.linear.read.get(name, ()))
 
     def __getitem__(self, name: str) -> Stream:
         return next(s for s in self.streams if s.name == name)

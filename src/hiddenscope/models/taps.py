@@ -71,6 +71,13 @@ def tensors_out(output: Any) -> dict[int | str, torch.Tensor]:
     return {i: value for i, value in enumerate(entries) if isinstance(value, torch.Tensor)}
 
 
+def block_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int | str, torch.Tensor]:
+    """Find the hidden state in what a block was called with, and where it stands."""
+    if "hidden_states" in kwargs:
+        return "hidden_states", kwargs["hidden_states"]
+    return next(iter(tensors_in(args, kwargs).items()))
+
+
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two tensors are equal bit for bit, so that equal NaN are equal."""
     if a.shape != b.shape or a.dtype != b.dtype:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from transformers.pytorch_utils import Conv1D
 
 from hiddenscope.models.taps import Tap, tensors_in, tensors_out
 
-if TYPE_CHECKING:
-    import torch
+LINEAR = torch.nn.Linear, Conv1D
+"""The linear layers that quantisers know; GPT-2 has its own, with the weights transposed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,8 @@ class Trace:
     path: str
     entry: torch.Tensor
     seen: list[Seen] = field(default_factory=list)
+    # Calls of linear layers, by path and time, also with what is no state of every token.
+    called: list[tuple[str, int]] = field(default_factory=list)
     _clock: int = 0
     _open: list[int] = field(default_factory=list)
 
@@ -71,6 +76,8 @@ class Trace:
         """Write down what a module is called with."""
         self._clock += 1
         self._open.append(self._clock)
+        if isinstance(module, LINEAR):
+            self.called.append((path, self._clock))
         self._keep(tensors_in(args, kwargs), module, path, "input", call)
 
     def leave(self, module: torch.nn.Module, path: str, call: int, output: Any) -> None:

@@ -236,6 +236,13 @@ class Profile:
         written: Path = report.save(self.stream, Path(path), plotlyjs)
         return written
 
+    def export_smoothquant(self, path: str | Path = "act_scales.pt") -> Path:
+        """See `hiddenscope.exports.smoothquant`: scales of all streams, for SmoothQuant."""
+        # Exports stand above profiles.
+        exports = importlib.import_module("hiddenscope.exports")
+        written: Path = exports.smoothquant(self.dataset, path)
+        return written
+
     def caption(self, view: str = "rest") -> str:
         """Say in words which tokens a view holds."""
         return analysis.caption(self.stream, view)

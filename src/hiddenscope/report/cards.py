@@ -99,7 +99,7 @@ def _kinds(stream: xr.DataTree, view: str) -> dict[int, list[str]]:
             held = getattr(found, name)
         except InputError:
             continue
-        for channel in held.index:
+        for channel in analysis.by_the_rule(held).index if name == "channels" else held.index:
             why.setdefault(int(channel), []).append(kind)
     for channel in analysis.standing_out(stream, view, analysis.trunk_sites(stream)).index:
         why.setdefault(int(str(channel)), []).append("stands out")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hiddenscope.analysis.outlier_channels import COUNTED_ONLY, by_the_rule
+from hiddenscope.analysis.outlier_sentences import channel_words
 from hiddenscope.analysis.outlying import THRESHOLDS, outliers
-from hiddenscope.analysis.sentences import channel_words
 from hiddenscope.analysis.verdicts.claim import DETTMERS, Claim, UntoldError, Verdict, decided
 from hiddenscope.analysis.views import group
 
@@ -21,7 +22,10 @@ def _outlier_channels(seen: Seen) -> Verdict:
     found = outliers(seen.stream, seen.view)
     if found.notes:
         raise UntoldError(found.notes[-1])
-    table, channels = found.channels, group(seen.stream, "moments").sizes["channel"]
+    if found.points.keys() <= set(COUNTED_ONLY):
+        msg = "the paper does not speak of what the last layer of an MLP reads"
+        raise UntoldError(msg)
+    table, channels = by_the_rule(found.channels), group(seen.stream, "moments").sizes["channel"]
     share = table.index.nunique() / channels
     words = channel_words(found)
     if len(table):
