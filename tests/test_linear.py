@@ -220,8 +220,9 @@ def test_what_attention_mixes_is_a_stream_of_its_own() -> None:
         p.on("attn_mix").r2()
 
 
+@pytest.mark.filterwarnings("ignore:resolution")
 def test_a_profile_without_what_layers_read_says_how_to_measure_it(
-    run: Run, tmp_path: Path, demo_profile: Profile
+    run: Run, tmp_path: Path
 ) -> None:
     p = hs.profile("demo", "sample:article", max_tokens=40)
     path = p.save(tmp_path / "p.nc")

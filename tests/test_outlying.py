@@ -520,7 +520,8 @@ def test_outlier_channels_in_words(full: Known) -> None:
     assert analysis.channel_words(noted) == "last"
     with pytest.raises(ProfileError, match="last"):
         _ = noted.channels
-    one = replace(found, _channels=found.channels.iloc[:1].assign(point="mlp_act", rule="over"))
+    table = found.channels.iloc[:1].assign(point="mlp_norm", rule="over")
+    one = replace(found, points={"mlp_norm": "over"}, _channels=table)
     assert analysis.channel_words(one) == (
-        "1 outlier channel: 25 at mlp_act (|a| ≥ 5 for 10% of tokens at 50% of blocks)"
+        "1 outlier channel: 25 at mlp_norm (|a| ≥ 5 for 10% of tokens at 50% of blocks)"
     )
