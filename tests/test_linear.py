@@ -174,6 +174,26 @@ def test_experts_in_a_list_count_only_if_all_of_them_read_every_token(few: bool)
         assert linear.read["residual"]["block.0.mlp_norm"] == names
 
 
+class Doubled(torch.nn.Module):
+    """Two layers, the second of which reads what no module has passed on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = torch.nn.Linear(32, 32), torch.nn.Linear(32, 32)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.one(x) + self.other(2 * x)
+
+
+def test_a_layer_that_reads_anything_but_a_sites_state_is_missing() -> None:
+    torch.manual_seed(0)
+    model = families.make("llama")
+    model.layers[1].mlp = Doubled()
+    linear = find_structure(model).linear
+    assert linear.read["residual"]["block.1.mlp_norm"] == ["layers.1.mlp.one"]
+    assert linear.missing == {"layers.1.mlp.other": "what it reads is no site"}
+
+
 def test_a_head_that_reads_something_else_is_missing() -> None:
     model = headed("llama")
     plain = model.forward
