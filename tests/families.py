@@ -1056,7 +1056,7 @@ def make(kind: str, **options: object) -> PreTrainedModel:
     # What starts constant (biases, norms, layer scales, some projections) would hide a mistake:
     # a bias of zero cannot be missed, nor a weight of one, and a scale of zero silences its branch.
     with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.is_floating_point() and parameter.min() == parameter.max():
-                parameter.add_(torch.randn_like(parameter) * 0.1)
+        for tensor in model.state_dict().values():
+            if tensor.is_floating_point() and tensor.numel() and tensor.min() == tensor.max():
+                tensor.add_(torch.randn_like(tensor) * 0.1)
     return model.eval()

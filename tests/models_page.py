@@ -28,9 +28,12 @@ the *last block*.
 `resid_post` are always there.
 - **block**: how its additions stand: *sequential* (`resid_mid` = `resid_pre` + `attn_out`, \
 `resid_post` = `resid_mid` + `mlp_out`), *parallel* (`resid_post` = `resid_pre` + `attn_out` + \
-`mlp_out`), *post-norm* (as sequential, each sum followed by a norm) or *single* (one addition).
-- **error**: the largest deviation from these equations, in float64, as a share of the largest \
-magnitude.
+`mlp_out`), *post-norm* (as sequential, each sum followed by a norm), *from norm* (as sequential, \
+but what is added to is the norm of the stream: `resid_mid` = norm(`resid_pre`) + `attn_out`), \
+*scaled* (the stream is multiplied by a factor before the addition) or *single* (one addition).
+- **error**: the largest deviation from these equations in float32, computed in float64, as a \
+share of the largest magnitude. In float32 and in bfloat16 they are bitwise in the order of the \
+model, within 2·ε·(|term| + …) in float64, and fail when any term, norm or factor is left out.
 
 """
 
@@ -61,7 +64,7 @@ class Row:
             stream.name,
             "declared" if stream.found.startswith("declared") else "by name",
             "final norm" if tail == "final_norm" else "last block",
-            points or "none: what a block adds could not be told",
+            points or f"none: {stream.anatomies[0].refused['attn_out']}",
             ", ".join(kinds),
             error,
         )
@@ -72,6 +75,10 @@ def kind(steps: tuple) -> str:
         return "unknown"
     if any(step.norm is not None for step in steps):
         return "post-norm"
+    if any(step.base_norm is not None for step in steps):
+        return "from norm"
+    if any(step.base_scale is not None for step in steps):
+        return "scaled"
     if len(steps) > 1:
         return "sequential"
     return "parallel" if len(steps[0].terms) > 2 else "single"

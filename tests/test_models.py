@@ -12,6 +12,7 @@ import tiny
 import torch
 from conftest import TEXT
 from transformers import AutoConfig, AutoModel
+from transformers.models.gpt2.modeling_gpt2 import GPT2Block, GPT2Model
 
 import hiddenscope as hs
 from hiddenscope.capture import Capture, Watch, verify
@@ -26,6 +27,8 @@ from hiddenscope.models import Structure, find_structure, load
 from hiddenscope.sites import select_sites
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from transformers import PreTrainedModel
 
     from hiddenscope.capture import Check
@@ -109,6 +112,65 @@ def test_a_residual_multiplier_that_is_ignored_fails_its_check() -> None:
     assert "resid_post = resid_mid + mlp_out does not hold in block 1" in held["points"].detail
 
 
+@pytest.mark.parametrize(
+    ("kind", "parts"),
+    [
+        ("gpt2", {"resid_pre", "attn_out", "resid_mid", "mlp_out"}),
+        ("gpt_neox", {"resid_pre", "attn_out", "mlp_out"}),
+        ("t5", {"resid_pre", "attn_out", "resid_cross", "cross_out", "resid_mid", "mlp_out"}),
+        ("granite", {"resid_pre", "attn_out", "resid_mid", "mlp_out", "scale"}),
+        ("bert", {"resid_pre", "attn_out", "resid_mid", "mlp_out", "norm"}),
+        ("bloom-postnorm", {"resid_pre", "attn_out", "resid_mid", "mlp_out", "base_norm"}),
+        ("doge", {"resid_pre", "attn_out", "resid_mid", "mlp_out", "base_scale"}),
+        ("gemma4_unified_text", {"resid_pre", "attn_out", "resid_mid", "mlp_out", "factor"}),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_run_notices_each_part_of_an_equation_that_is_left_out(
+    kind: str, parts: set[str], dtype: torch.dtype
+) -> None:
+    model = families.make(kind)
+    stream = find_structure(model).streams[-1]
+    model.to(dtype)
+    left_out = set()
+    for part, planted in omissions(stream):
+        watch = Watch(model, planted, [s.name for s in stream.sites]).__enter__()
+        with torch.no_grad():
+            model(input_ids=IDS, **({"decoder_input_ids": IDS} if kind == "t5" else {}))
+        held = {c.name: c for c in watch.checks}
+        assert held["points"].passed == (part is None), part
+        if part is not None:
+            assert "does not hold in block 1" in held["points"].detail
+            left_out.add(part)
+    assert left_out == parts
+
+
+def omissions(stream: Stream) -> Iterator[tuple[str | None, Stream]]:
+    """Yield a stream as it is, and without one part of an equation of block 1."""
+    yield None, stream
+    right = stream.anatomies[1]
+
+    def planted(**changed: object) -> Stream:
+        wrong = dataclasses.replace(right, **changed)
+        anatomies = (stream.anatomies[0], wrong, *stream.anatomies[2:])
+        return dataclasses.replace(stream, anatomies=anatomies)
+
+    for i, step in enumerate(right.steps):
+        for term in step.terms:
+            fewer = dataclasses.replace(step, terms=tuple(t for t in step.terms if t != term))
+            if term == step.terms[0]:
+                fewer = dataclasses.replace(fewer, base_norm=None, base_scale=None)
+            yield term, planted(steps=(*right.steps[:i], fewer, *right.steps[i + 1 :]))
+        for part in ("norm", "factor", "base_norm", "base_scale"):
+            if getattr(step, part) is not None:
+                without = dataclasses.replace(step, **{part: None})
+                yield part, planted(steps=(*right.steps[:i], without, *right.steps[i + 1 :]))
+    for point, tap in right.taps.items():
+        if tap.scale is not None:
+            plain = right.taps | {point: dataclasses.replace(tap, scale=None)}
+            yield "scale", planted(taps=plain)
+
+
 def test_a_scale_of_the_whole_block_is_part_of_its_equation() -> None:
     model = families.make("gemma4_unified_text")
     for layer, scale in zip(model.layers, (0.7, 1.0, 1.3), strict=True):
@@ -139,7 +201,8 @@ def test_a_tensor_that_is_changed_in_place_afterwards_was_copied() -> None:
         ("gpt_neox", "block.*.resid_mid", "side by side"),
         ("mixtral", "block.*.mlp_act", "experts of a mixture"),
         ("mamba", "block.0.mlp_out", "has no MLP"),
-        ("xmod", "block.1.attn_out", "could not be told"),
+        ("xmod", "block.1.attn_out", "which is attention and which the MLP is not told"),
+        ("muse_spark_text", "block.*.mlp_out", "mix them in by a module"),
         ("gpt2", "block.*.attn_ou", "resid_pre, attn_norm, attn_mix, attn_out, resid_mid"),
         ("t5", "encoder/block.*.cross_out", "no site matches"),
         ("t5", "middle/embed", "the model has encoder, decoder"),
@@ -252,6 +315,67 @@ def test_blocks_that_are_not_declared_are_confirmed_or_an_error() -> None:
     model.h = torch.nn.Sequential(*model.h)
     with pytest.raises(ModelError, match="cannot find the blocks of GPTJModel"):
         find_structure(model)
+
+
+class Gated(GPT2Block):
+    """A block that nobody described: a gate of its own mixes what it adds into the stream."""
+
+    def forward(self, hidden_states: torch.Tensor, *given: object, **named: object) -> torch.Tensor:
+        added = super().forward(hidden_states, *given, **named) - hidden_states
+        return hidden_states + torch.sigmoid(hidden_states) * added
+
+
+class Sharpened(GPT2Block):
+    """A block that nobody described, which adds as its parent does, and a bias that it keeps."""
+
+    def __init__(self, *given: object) -> None:
+        super().__init__(*given)
+        self.mlp.c_proj = torch.nn.Sequential(self.mlp.c_proj, torch.nn.Softshrink(0.01))
+
+
+@pytest.mark.parametrize(("block", "points"), [(Gated, False), (Sharpened, True)])
+def test_a_family_that_nobody_described_has_its_trunk_and_points_or_a_reason(
+    block: type[GPT2Block], points: bool
+) -> None:
+    class Toy(GPT2Model):
+        _can_record_outputs = GPT2Model._can_record_outputs | {"hidden_states": block}
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model("gpt2", n_layer=3, n_embd=32, n_head=4, vocab_size=64)
+    model = Toy(config).eval()
+    model.h = torch.nn.ModuleList(block(config, i) for i in range(3)).eval()
+    stream = stream_of(model)
+    assert stream.found == f"declared by transformers ({block.__name__})"
+    assert [s.name for s in stream.trunk][1:-1] == [f"block.{i}.resid_post" for i in range(3)]
+    assert all(c.passed for c in checks(model, stream, "all" if points else "trunk"))
+    if points:
+        assert {"attn_out", "resid_mid", "mlp_out"} <= stream.anatomies[1].taps.keys()
+    else:
+        with pytest.raises(SiteError, match="no outputs of its modules, added to what it reads"):
+            hs.record(model, sites="block.*.mlp_out")
+
+
+def test_what_transformers_declares_is_still_what_its_hidden_states_are() -> None:
+    # `_can_record_outputs` is private to transformers: hiddenscope reads blocks from it.
+    for kind, declared in (("gpt2", "GPT2Block"), ("llama", "LlamaDecoderLayer")):
+        model = tiny.make(kind)
+        blocks = type(model)._can_record_outputs["hidden_states"]
+        assert blocks.__name__ == declared
+        with torch.no_grad():
+            usual = model(input_ids=IDS, output_hidden_states=True).hidden_states
+        assert len(usual) == model.config.num_hidden_layers + 1
+    assert isinstance(type(families.make("jamba"))._can_record_outputs["hidden_states"], list)
+    # Another class declared gives another tuple, so that it is what transformers goes by.
+    inner = type(model.layers[0].mlp)
+
+    class Other(type(model)):
+        _can_record_outputs = type(model)._can_record_outputs | {"hidden_states": inner}
+
+    other = Other(model.config).eval()
+    other.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        found = other(input_ids=IDS, output_hidden_states=True).hidden_states
+    assert not torch.equal(found[1], usual[1])
 
 
 def test_the_head_is_left_aside_and_training_mode_restored() -> None:

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 
 from hiddenscope.capture.check import Check
+from hiddenscope.capture.equations import residue
 from hiddenscope.capture.hooks import Capture
-from hiddenscope.models import same_bits, value_of
+from hiddenscope.models import same_bits
 from hiddenscope.sites import Site
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from hiddenscope.models import Step, Stream
+    from hiddenscope.models import Stream
 
 MAX_TOKENS = 256
-ROUNDINGS = 4
-"""An equation may be off by this number of roundings of each of its terms."""
 
 
 class Watch:
@@ -103,7 +102,7 @@ class Watch:
         for step in self.stream.anatomies[block].steps:
             error, holds = float("inf"), False
             if {*step.terms, step.result} <= self._held.keys():
-                error, holds = _residue(self.model, step, self._held)
+                error, holds = residue(self.model, step, self._held)
             self._errors[str(step)] = max(error, self._errors.get(str(step), 0.0))
             if not holds:
                 self._wrong.append(f"{step} does not hold in block {block}")
@@ -164,28 +163,3 @@ class Watch:
                 what = f"{stream.output.path}, which is no site as it changes the width,"
             detail = f"{what} of the last block's output is bitwise last_hidden_state"
         return Check("final norm", passed, detail if passed else f"does not hold: {detail}")
-
-
-def _residue(
-    model: torch.nn.Module, step: Step, states: Mapping[str, torch.Tensor]
-) -> tuple[float, bool]:
-    """Return by how much an equation is off, and whether that is rounding."""
-    terms, result = [states[t] for t in step.terms], states[step.result]
-    epsilon = max(torch.finfo(x.dtype).eps for x in (*terms, result))
-    total = torch.stack([x.double() for x in terms]).sum(0)
-    allowed = torch.stack([x.double().abs() for x in terms]).sum(0) * epsilon * ROUNDINGS
-    if step.factor is not None:
-        factor = torch.as_tensor(value_of(model, step.factor))
-        total, allowed = total * factor, allowed * factor.abs()
-    if step.norm is not None:
-        # A norm spreads the rounding of one channel over all of them.
-        norm = model.get_submodule(step.norm)
-        kind = next(norm.parameters(), result).dtype
-        total = norm.forward(total.to(kind)).double()
-        allowed = (total.abs().amax(-1, keepdim=True) * epsilon * 8 * ROUNDINGS).expand_as(total)
-    off = (result.double() - total).abs()
-    # What is not finite is no equation; it is counted elsewhere.
-    known = torch.isfinite(off) & torch.isfinite(allowed)
-    scale = result.double().abs()[known].amax().clamp(min=1e-300) if known.any() else 1.0
-    worst = float((off[known] / scale).amax()) if known.any() else 0.0
-    return worst, bool((off <= allowed)[known].all())

@@ -32,6 +32,12 @@ POINTS = (
 )  # fmt: skip
 """Every point of a block, in the order of the forward pass."""
 
+UNKNOWN = (
+    "no outputs of its modules, added to what it reads, make bitwise what it returns: it may add "
+    "up several before, multiply by a number that it does not keep, or mix them in by a module"
+)
+"""Why a block has no points, unless more is known."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -48,15 +54,25 @@ class Step:
         (BERT).
     factor : str, optional
         Name of the factor of the sum, in blocks that scale the whole stream (Gemma 4).
+    base_norm : str, optional
+        Name of the module whose output is added to in place of the first term, which it reads, in
+        blocks that go on from a norm (BLOOM with ``apply_residual_connection_post_layernorm``).
+    base_scale : float or str, optional
+        What the first term is multiplied by: a number, or the name of a parameter (Doge).
     """
 
     terms: tuple[str, ...]
     result: str
     norm: str | None = None
     factor: str | None = None
+    base_norm: str | None = None
+    base_scale: float | str | None = None
 
     def __str__(self) -> str:
-        total = " + ".join(self.terms)
+        base = self.terms[0] if self.base_norm is None else f"norm({self.terms[0]})"
+        if self.base_scale is not None:
+            base = f"scale × {base}"
+        total = " + ".join((base, *self.terms[1:]))
         if self.norm is not None:
             total = f"norm({total})"
         elif self.factor is not None:
@@ -99,12 +115,13 @@ def dissect(trace: Trace, exit_state: torch.Tensor) -> Anatomy:
     -------
     Anatomy
     """
-    solver = Solver(trace, exit_state)
-    for parallel, path in solver.solutions():
+    why = UNKNOWN
+    for parallel, path in Solver(trace, exit_state).solutions():
         roles = roles_of(trace, path, parallel=parallel)
         if roles is not None:
             return _Points(trace, path, roles, parallel=parallel).anatomy()
-    why = "what the block adds to the residual stream could not be told"
+        added = ", ".join(a.source.path.removeprefix(f"{trace.path}.") for a in path)
+        why = f"it adds the outputs of {added}: which is attention and which the MLP is not told"
     reads = reads_of(trace, {"resid_pre": (0, trace.entry)})
     return Anatomy({}, (), dict.fromkeys(POINTS[1:-1], why), reads)
 
@@ -159,7 +176,11 @@ class _Points:
                 self._put(result, self._waypoint(addition))
             norm = addition.norm.path if addition.norm else None
             factor = str(addition.factor.name) if addition.factor else None
-            steps.append(Step((before, f"{role}_out"), result, norm, factor))
+            base = addition.base
+            before_it = base.norm.path if base.norm else None
+            scale = base.scale.name if base.scale else None
+            terms = (before, f"{role}_out")
+            steps.append(Step(terms, result, norm, factor, before_it, scale))
             before = result
         return tuple(steps)
 
@@ -209,7 +230,8 @@ class _Points:
             return False
         made = (o.value for o in self.trace.seen if o.side == "output" and o.time < s.time)
         states = (self.trace.entry, *(a.result for a in self.path))
-        return any(same_bits(s.value, x) for x in (*made, *states))
+        # A router may read them in a finer type (Switch Transformers in bfloat16).
+        return any(same_bits(s.value, x.to(s.value.dtype)) for x in (*made, *states))
 
     def _projection(self, source: Seen) -> Seen | None:
         """Walk back from what is added, past dropout and norms, to the linear layer behind it."""

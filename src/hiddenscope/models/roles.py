@@ -15,7 +15,7 @@ ROLES = {
     # The order decides where a path matches several. What mixes tokens is called attention
     # here, whatever does it: attention, a state space, a convolution, a Fourier transform.
     "cross": r"cross|encoder_attn|encdec",
-    "attn": r"attn|attention|mamba|ssm|temporal|conv|fourier|rwkv|retention|delta",
+    "attn": r"attn|attention|mamba|ssm|lstm|temporal|conv|fourier|rwkv|retention|delta",
     "mlp": r"mlp|ffn|ff\b|feed_?forward|moe|expert|intermediate|fc\d?\b|dense_4h|relu_?dense",
 }
 """What an addition is called, by the path of the module that makes it."""
@@ -33,7 +33,7 @@ def roles_of(trace: Trace, path: list[Addition], *, parallel: bool) -> list[str]
         } - {None}
         own = _role(source.path.removeprefix(trace.path))
         own = own or _role(type(source.module).__name__, last=True)
-        named = own or (linear.pop() if len(linear) == 1 else None)
+        named = linear.pop() if len(linear) == 1 else own
         if named is None or named in roles:
             return None
         roles.append(named)
