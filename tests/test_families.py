@@ -42,10 +42,9 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 AT_LEAST = 200
 """So many families must be measured: a family that is lost is not passed over."""
-DTYPES = (torch.float32, torch.bfloat16)
 NO_BFLOAT16 = {
     "fnet": "Unsupported dtype BFloat16",
-    "mra": "expected .* same dtype|same dtype, but got Float and BFloat16",
+    "mra": "same dtype, but got Float and BFloat16",
     "xlstm": "expected scalar type Float but found BFloat16",
 }
 """Which of them torch cannot run in bfloat16 on a CPU, and what it says."""

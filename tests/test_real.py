@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import by_hand
 import numpy as np
 import pytest
 import torch
-from conftest import cut_into_windows
+from conftest import TEXT, cut_into_windows
 
 import hiddenscope as hs
 from benchmarks.exactness import direct
@@ -255,6 +256,29 @@ class TestNumbers:
         cell = np.exp2(np.floor(np.log2(np.maximum(np.abs(expected), 1e-30))) - 7)
         assert (np.abs(found - expected) <= cell).all()
         assert (found[0], found[-1]) == (expected[0], expected[-1])
+
+
+class TestPoints:
+    """Every point against hooks of the tests' own, and what is added up in float64."""
+
+    @pytest.mark.parametrize("which", ["demo", "smol"])
+    def test_every_point_adds_up_and_is_counted_right(
+        self, which: str, request: pytest.FixtureRequest
+    ) -> None:
+        loaded = load("demo") if which == "demo" else request.getfixturevalue("smol")
+        ids = loaded.tokenizer(TEXT * 8, add_special_tokens=False)["input_ids"]
+        p, states = by_hand.measure(loaded, ids[:512])
+        assert len(states) == 9 * loaded.model.config.num_hidden_layers
+        assert [c for c in p.checks if c["level"] == "check" and not c["passed"]] == []
+        error, unequal = by_hand.identities(loaded.model, states)
+        assert error <= 1
+        assert unequal == 0
+        off = by_hand.compare(p, states)
+        assert off["mean / std"] <= 1e-6
+        assert off["std, relative"] <= 1e-6
+        assert off["min max absmax"] == off["counts"] == 0
+        without = states | {"block.1.mlp_out": np.zeros_like(states["block.1.mlp_out"])}
+        assert by_hand.identities(loaded.model, without)[0] > 1
 
 
 class TestOutliers:
