@@ -207,7 +207,7 @@ def compare(model: PreTrainedModel, stream: Stream) -> float:
     """Compare what is captured with Hugging Face's tuple, and add up; return the largest error."""
     states, output = capture(model, stream)
     compare_with_tuple(stream, states, getattr(output, stream.hf_tuple))
-    worst = 0.0
+    worst, missed = 0.0, set()
     for i, anatomy in enumerate(stream.anatomies):
         for step in anatomy.steps:
             held = {p: states[f"block.{i}.{p}"].flatten(0, -2) for p in (*step.terms, step.result)}
@@ -215,9 +215,11 @@ def compare(model: PreTrainedModel, stream: Stream) -> float:
             error, holds = residue(model, step, held)
             assert holds, f"{step} in block {i}: {error}"
             worst = max(worst, error)
-            for what, other, without in omissions(step, held):
+            # Of blocks that are alike the first will do.
+            for what, other, without in omissions(step, held) if str(step) not in missed else ():
                 noticed = not residue(model, other, without)[1]
                 assert noticed, f"{step} in block {i} is not missed without {what}"
+            missed.add(str(step))
     return worst
 
 

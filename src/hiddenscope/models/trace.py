@@ -101,7 +101,8 @@ class Trace:
             # Some modules see the tokens of all rows as one long row.
             flat = value.ndim == 2 and value.shape[0] == batch * length
             if value.is_floating_point() and (flat or value.shape[:-1] == (batch, length)):
-                held = value.detach().clone().reshape(batch, length, -1)
+                # Without gradients a clone is detached; each operation more would cost time.
+                held = value.clone() if not flat else value.clone().reshape(batch, length, -1)
                 self.seen.append(Seen(module, path, side, key, call, self._clock, held, began))
 
 
