@@ -125,6 +125,10 @@ EQUATIONS = {
     "olmo2": ATTENTION_THEN_MLP,
     "bert": NORMS_BEHIND,
     "doge": SCALED,
+    "minimax": (
+        "resid_mid = scale × norm(resid_pre) + attn_out",
+        "resid_post = scale × norm(resid_mid) + mlp_out",
+    ),
 }
 """How the switches of configurations, and families that are unlike, make a block add up."""
 ADDED_BY = {
@@ -153,23 +157,22 @@ def page() -> Iterator[Page]:
         )
 
 
-def texts(model: PreTrainedModel, side: str) -> dict[str, torch.Tensor]:
-    """Arguments for two texts, of 9 and of 6 tokens, padded on one side."""
+def texts(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """Arguments for three texts, of 9 tokens, of 6 padded on the left, of 6 on the right."""
     plain = plain_ids(model, 15)
     pad = getattr(model.config.get_text_config(), "pad_token_id", None)
-    rows = [(plain[:9], [1] * 9), (plain[9:], [1] * 6)]
+    rows = [plain[:9], plain[9:], plain[9:]]
 
-    def padded(row: list[int], filler: int) -> list[int]:
-        more = [filler] * (9 - len(row))
-        return [*row, *more] if side == "right" else [*more, *row]
+    def padded(held: list[list[int]], filler: int) -> torch.Tensor:
+        more = [filler] * 3
+        return torch.tensor([held[0], [*more, *held[1]], [*held[2], *more]])
 
-    ids = torch.tensor([padded(row, pad if isinstance(pad, int) else 0) for row, _ in rows])
-    mask = torch.tensor([padded(real, 0) for _, real in rows])
+    ids = padded(rows, pad if isinstance(pad, int) else 0)
+    mask = padded([[1] * len(row) for row in rows], 0)
     call = forward_arguments(model, ids, mask)
     if "decoder_input_ids" in call:
         start = int(call["decoder_input_ids"][0, 0])
-        shifted = [[start, *row[:-1]] for row, _ in rows]
-        call["decoder_input_ids"] = torch.tensor([padded(row, 0) for row in shifted])
+        call["decoder_input_ids"] = padded([[start, *row[:-1]] for row in rows], 0)
         call["decoder_attention_mask"] = mask
     return call
 
@@ -318,15 +321,14 @@ def count_padded(recorder: Recorder) -> None:
         counted[name] = counted[name].merge(made.counts)
 
     with engine.capture(place, done), recorder.watching(), torch.no_grad():
-        for n, side in enumerate(("left", "right"), 1):
-            model(**texts(model, side))
-            for stream in engine.structure.streams:
-                held = counted[stream.name]
-                first = 2 if stream.causal else 0
-                kinds = {"first": n * first, "special": 0, "regular": n * (15 - first)}
-                assert {k: held.tokens[k] for k in kinds} == kinds, side
-                assert held.padding == n * 3
-                assert held.attended == n * 15
+        model(**texts(model))
+    for stream in engine.structure.streams:
+        held = counted[stream.name]
+        first = 3 if stream.causal else 0
+        kinds = {"first": first, "special": 0, "regular": 21 - first}
+        assert {k: held.tokens[k] for k in kinds} == kinds
+        assert held.padding == 6
+        assert held.attended == 21
     for stream in engine.structure.streams:
         checks = recorder.watches[stream.name].checks
         inside = ["points"] if any(a.steps for a in stream.anatomies) else []

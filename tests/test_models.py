@@ -317,6 +317,13 @@ def test_blocks_that_are_not_declared_are_confirmed_or_an_error() -> None:
         find_structure(model)
 
 
+@pytest.mark.parametrize("kind", ["mamba", "switch_transformers"])
+def test_points_are_found_where_bfloat16_and_float32_meet(kind: str) -> None:
+    # Mamba's stream is float32 in a model in bfloat16, and so is what a router reads.
+    model = families.make(kind)
+    assert find_structure(model) == find_structure(model.bfloat16())
+
+
 class Gated(GPT2Block):
     """A block that nobody described: a gate of its own mixes what it adds into the stream."""
 
