@@ -25,7 +25,8 @@ then confirmed by every entry of `hidden_states`.
 - **ends with**: what the last entry of `hidden_states` is: the output of the *final norm* or of \
 the *last block*.
 - **points**: those that every block has, then those that only some have. `resid_pre` and \
-`resid_post` are always there.
+`resid_post` are always there. What mixes tokens is `attn_out` of attention, `mamba_out` of a \
+state space, `mix_out` of anything else.
 - **block**: how its additions stand: *sequential* (`resid_mid` = `resid_pre` + `attn_out`, \
 `resid_post` = `resid_mid` + `mlp_out`), *parallel* (`resid_post` = `resid_pre` + `attn_out` + \
 `mlp_out`), *post-norm* (as sequential, each sum followed by a norm), *from norm* (as sequential, \

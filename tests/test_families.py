@@ -124,6 +124,8 @@ EQUATIONS = {
     "gemma3_text": ATTENTION_THEN_MLP,
     "olmo2": ATTENTION_THEN_MLP,
     "bert": NORMS_BEHIND,
+    "mamba": ("resid_post = resid_pre + mamba_out",),
+    "xlstm": ("resid_mid = resid_pre + mix_out", "resid_post = resid_mid + mlp_out"),
     "doge": SCALED,
     "minimax": (
         "resid_mid = scale × norm(resid_pre) + attn_out",

@@ -5,6 +5,7 @@ A site is ``embed`` (what enters block 0), ``block.<i>.<point>`` or ``final_norm
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -15,10 +16,12 @@ from hiddenscope.errors import SiteError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-LINEAR_POINTS = ("attn_norm", "attn_mix", "cross_norm", "cross_mix", "mlp_norm", "mlp_act")
-"""What the first and the last linear layers of attention and MLP read."""
-OWN_BASIS = ("attn_mix", "cross_mix", "mlp_act")
-"""Those whose channels are not those of the residual stream, however many there are."""
+OWN_BASIS = ("attn_mix", "mamba_mix", "mix_act", "cross_mix", "mlp_act")
+"""What last linear layers read: its channels are not those of the residual stream, however many
+there are."""
+LINEAR_POINTS = ("attn_norm", "mamba_norm", "mix_norm", "cross_norm", "mlp_norm", *OWN_BASIS)
+"""What the first and the last linear layers of attention, of what stands for it, and of the MLP
+read."""
 
 _SELECTIONS = ("trunk", "hf", "linear", "all")
 _CHOICE = ", ".join(map(repr, _SELECTIONS))
@@ -67,6 +70,12 @@ class Site:
         """Where in the block, or None for ``embed`` and ``final_norm``."""
         match = _BLOCK.fullmatch(self.name)
         return match[2] if match else None
+
+    @property
+    def depth(self) -> float:
+        """The block's number; −1 before the first one, infinite behind the last one."""
+        ends = {"embed": -1.0, "final_norm": math.inf}
+        return ends[self.name] if self.block is None else self.block
 
     @property
     def in_trunk(self) -> bool:

@@ -10,7 +10,7 @@ import pandas as pd
 from hiddenscope.analysis.octaves import tokens_over
 from hiddenscope.analysis.shares import loudest
 from hiddenscope.analysis.views import group, site_names, strata_index
-from hiddenscope.sites import Site
+from hiddenscope.sites import LINEAR_POINTS, Site
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -20,12 +20,7 @@ RULES = {
     "resid_post": "over_rms",
     "resid_mid": "over_rms",
     # What linear layers read: there the paper looked.
-    "attn_norm": "over",
-    "attn_mix": "over",
-    "cross_norm": "over",
-    "cross_mix": "over",
-    "mlp_norm": "over",
-    "mlp_act": "over",
+    **dict.fromkeys(LINEAR_POINTS, "over"),
 }
 """Point → the count that its outlier channels are found by.
 
@@ -34,10 +29,11 @@ mean square of its own hidden state; elsewhere against the paper's fixed magnitu
 """
 
 
-COUNTED_ONLY = ("mlp_act",)
+COUNTED_ONLY = ("mamba_norm", "mamba_mix", "mix_norm", "mix_act", "mlp_act")
 """Points that the paper does not speak of, at which its limits are counted all the same.
 
-It leaves out the second layer of an MLP, whose input most activation functions make sparse.
+It knows no mixers but attention, and leaves out the second layer of an MLP, whose input most
+activation functions make sparse.
 """
 
 

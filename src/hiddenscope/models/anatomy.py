@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hiddenscope.models.additions import Solver
 from hiddenscope.models.linear import reads_of
-from hiddenscope.models.roles import roles_of
+from hiddenscope.models.roles import INNER, MIXERS, roles_of
 from hiddenscope.models.taps import same_bits
 from hiddenscope.models.trace import is_linear, is_norm
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 POINTS = (
     "resid_pre",
     "attn_norm", "attn_mix", "attn_out",
+    "mamba_norm", "mamba_mix", "mamba_out",
+    "mix_norm", "mix_act", "mix_out",
     "resid_cross", "cross_norm", "cross_mix", "cross_out",
     "resid_mid", "mlp_norm", "mlp_act", "mlp_out",
     "resid_post",
@@ -148,11 +150,12 @@ class _Points:
             self._readers(role, addition.source, begin)
             begin = addition.source.time
         steps = self._steps()
-        absent = "this block has no {}"
-        for role, what in (("attn", "attention or what stands for it"), ("mlp", "MLP")):
+        mixers = [f"{role}_out" for role in MIXERS if role in self.roles]
+        instead = f"; what mixes its tokens is {mixers[0]}" if mixers else ""
+        for role, why in (("attn", f"no attention{instead}"), ("mlp", "no MLP")):
             if role not in self.roles:
                 names = [p for p in POINTS if p.startswith(f"{role}_")]
-                self.refused |= dict.fromkeys(names, absent.format(what))
+                self.refused |= dict.fromkeys(names, f"this block has {why}")
         if "resid_mid" not in self.taps:
             why = "its attention and MLP are added side by side, so there is nothing between them"
             single = "it adds to the residual stream once, so there is nothing between"
@@ -203,7 +206,7 @@ class _Points:
     def _readers(self, role: str, source: Seen, begin: int) -> None:
         """Find what the linear layers of an addition read: its first ones, and its last one."""
         last = self._projection(source)
-        inner = "mlp_act" if role == "mlp" else f"{role}_mix"
+        inner = INNER[role]
         if last is not None:
             reads = next(s for s in self.trace.seen if s.side == "input" and s.time == last.began)
             self._put(inner, reads)

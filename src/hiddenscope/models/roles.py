@@ -12,13 +12,21 @@ if TYPE_CHECKING:
     from hiddenscope.models.trace import Trace
 
 ROLES = {
-    # The order decides where a path matches several. What mixes tokens is called attention
-    # here, whatever does it: attention, a state space, a convolution, a Fourier transform.
+    # The order decides where a path matches several.
     "cross": r"cross|encoder_attn|encdec",
-    "attn": r"attn|attention|mamba|ssm|lstm|temporal|conv|fourier|rwkv|retention|delta",
+    "attn": r"attn|attention",
+    "mamba": r"mamba|ssm",
+    # Convolutions, recurrences, Fourier transforms.
+    "mix": r"lstm|conv|fourier|rwkv|retention|delta|recurrent",
     "mlp": r"mlp|ffn|ff\b|feed_?forward|moe|expert|intermediate|fc\d?\b|dense_4h|relu_?dense",
 }
 """What an addition is called, by the path of the module that makes it."""
+MIXERS = ("attn", "mamba", "mix")
+"""Those that mix the tokens of a text; a block has one of them at most."""
+INNER = {role: f"{role}_mix" for role in ("attn", "cross", "mamba")} | {
+    role: f"{role}_act" for role in ("mix", "mlp")
+}
+"""What the last linear layer of an addition reads."""
 
 
 def roles_of(trace: Trace, path: list[Addition], *, parallel: bool) -> list[str] | None:
@@ -34,11 +42,11 @@ def roles_of(trace: Trace, path: list[Addition], *, parallel: bool) -> list[str]
         own = _role(source.path.removeprefix(trace.path))
         own = own or _role(type(source.module).__name__, last=True)
         named = linear.pop() if len(linear) == 1 else own
-        if named is None or named in roles:
+        if named is None or named in roles or len({named, *roles}.intersection(MIXERS)) > 1:
             return None
         roles.append(named)
         begin = source.time
-    in_order = [role for role in ("attn", "cross", "mlp") if role in roles]
+    in_order = [role for role in (*MIXERS, "cross", "mlp") if role in roles]
     return roles if parallel or roles == in_order else None
 
 
