@@ -408,6 +408,16 @@ class TestTables:
         assert (code, out) == (2, "")
         assert "a share between 0 and 1" in err
 
+    def test_so_is_what_is_far_out(self, run: Run, profile_file: Path) -> None:
+        _, out, _ = run("show", profile_file, "--outlier", 4)
+        words = analysis.channel_words(hs.open(profile_file).outliers(outlier=4))
+        assert " ".join(words.split())[:60] in " ".join(out.split())
+        assert run("plot", profile_file, "outliers", "-o", "a.png", "--outlier", 4)[0] == 0
+        for command in (("show", profile_file), ("plot", profile_file, "outliers", "-o", "b.png")):
+            code, _, err = run(*command, "--outlier", 5)
+            assert code == 2
+            assert "--outlier 5" in err
+
     def test_rows_are_sorted_and_cut(self, run: Run, profile_file: Path) -> None:
         p = hs.open(profile_file)
         site = "block.1.resid_post"

@@ -466,6 +466,36 @@ def test_what_is_missing_is_said(kind: str, words: str, profile_file: Path, look
         assert seen.page.query_selector(".main-svg") is not None
 
 
+def test_states_that_are_nan_at_a_whole_site_or_zero_have_a_page(look: Look) -> None:
+    x = np.random.default_rng(0).normal(size=(2, 120, 8)).astype(np.float32)
+    blocks = {f"block.{i}.resid_post": x * (i + 1) for i in range(4)}
+    with pytest.warns(hs.HiddenscopeWarning):
+        lost = hs.from_states({"embed": x, **blocks, "block.2.resid_post": x * np.nan})
+    zero = hs.from_states({site: 0 * x for site in ("embed", *blocks)})
+    for p in (lost, zero):
+        with look(report.render(p.dataset)) as seen:
+            assert "R² –" not in seen.page.inner_text("main")
+            assert len(p.claims()) == 22
+
+
+def test_words_are_readable_in_the_dark(shared: Seen) -> None:
+    page = shared.page
+    page.emulate_media(color_scheme="dark")
+    page.reload()
+    shared.drawn()
+    fills = page.evaluate(
+        "[...document.querySelectorAll('.plot svg text')].map(t => getComputedStyle(t).fill)"
+    )
+    assert len(fills) > 100
+    assert "rgb(68, 68, 68)" not in fills
+    page.emulate_media(color_scheme="dark", media="print")
+    ink = page.evaluate("getComputedStyle(document.body).color")
+    assert max(map(int, re.findall(r"\d+", ink)[:3])) < 40
+    page.emulate_media(color_scheme="light", media="screen")
+    page.reload()
+    shared.drawn()
+
+
 def test_with_the_script_from_the_network_only_that_one_may_run(demo_profile: Profile) -> None:
     html = report.render(demo_profile.dataset, "cdn")
     assert len(html.encode()) < 1.5e6

@@ -31,7 +31,7 @@ from stat_helpers import (
     spread,
 )
 
-from hiddenscope import grid
+from hiddenscope import from_states, grid
 from hiddenscope.errors import HiddenscopeWarning, MergeError
 from hiddenscope.measuring import layouts
 from hiddenscope.stats import (
@@ -808,3 +808,10 @@ def test_gathering_copies_the_counted_tokens_by_stratum_and_rounds_float64() -> 
     with pytest.warns(HiddenscopeWarning, match="1 finite float64 values are beyond float32"):
         gathered = gather(tokens, states)
     assert gathered.squeeze(1).tolist() == [100, 100, 100, -torch.inf, 100, torch.inf, 100]
+
+
+def test_given_states_are_put_in_order_of_depth() -> None:
+    x = np.random.default_rng(0).normal(size=(1, 9, 4))
+    blocks = [f"block.{i}.resid_post" for i in range(12)]
+    made = from_states(dict.fromkeys(sorted(["final_norm", "embed", *blocks]), x))
+    assert made.sites == ["embed", *blocks, "final_norm"]

@@ -146,7 +146,8 @@ def reach_words(stream: xr.DataTree, view: str, sites: list[str], share: float) 
 def loudest_words(stream: xr.DataTree, view: str) -> str:
     """Name the channel that varies most and the one that stands farthest off."""
     table = loudest(stream, view)
-    if not table["pooled"].any():
+    # One token does not vary.
+    if not table["variance"].any():
         return ""
     loud, off = (int(str(table[key].idxmax())) for key in ("variance", "offset"))
     equal = 1 / group(stream, "moments").sizes["channel"]
@@ -183,7 +184,9 @@ def variance_words(
 def step_words(stream: xr.DataTree, view: str, sites: list[str]) -> str:
     """Say between which of the sites and its next one R² is lowest."""
     steps = wing(stream, view).loc[sites, "next"].to_numpy(np.float64)
-    low = int(np.nanargmin(steps)) if np.isfinite(steps).any() else 0
+    if not np.isfinite(steps).any():
+        return ""
+    low = int(np.nanargmin(steps))
     every = site_names(stream)
     after = every[min(every.index(sites[low]) + 1, len(every) - 1)]
     return (

@@ -163,7 +163,8 @@ def channels(
         ``tokens``, ``mean``, ``std`` (ddof 1), ``skewness``, ``excess_kurtosis``, ``min``,
         ``max``, ``absmax`` (the largest magnitude),
         ``magnitude_q0.5`` and so on (a bound from above of that quantile of the magnitudes, at
-        most twice what it bounds; see `octaves.magnitude_bounds`; not in files before schema 4),
+        most twice what it bounds where that is from 2⁻¹⁴ to 2¹⁶; see `octaves.magnitude_bounds`;
+        not in files before schema 4),
         ``over`` (tokens with at least the outlier magnitude), ``over_rms`` (with at least its
         multiple of the root mean square of their hidden state; not in files of schema 1) and
         ``nonfinite`` values.

@@ -109,12 +109,19 @@ def label(site: object) -> str:
 
 def highest(values: pd.Series[Any]) -> str:
     """Return the site at which a table by site has its largest number."""
-    return str(values.idxmax())
+    return str(_some(values).idxmax())
 
 
 def lowest(values: pd.Series[Any]) -> str:
     """Return the site at which a table by site has its smallest number."""
-    return str(values.idxmin())
+    return str(_some(values).idxmin())
+
+
+def _some(values: pd.Series[Any]) -> pd.Series[Any]:
+    if not values.notna().any():
+        msg = "no site has a number to compare: its states are zero, or none is finite"
+        raise ProfileError(msg)
+    return values
 
 
 def choose_sites(stream: xr.DataTree, sites: str | list[str] | None) -> list[str]:

@@ -40,6 +40,13 @@ Ratio = Annotated[
     float | None,
     typer.Option(help="The same in medians of the site.", show_default="the run's"),
 ]
+Outlier = Annotated[
+    float | None,
+    typer.Option(
+        help="Least magnitude far out of what linear layers read: a power of two, or the run's.",
+        show_default="the run's",
+    ),
+]
 SiteShare = Annotated[
     float | None, typer.Option(help="Share of blocks of an outlier channel.", show_default="0.25")
 ]

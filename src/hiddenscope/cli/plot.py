@@ -85,6 +85,7 @@ def command(
     ] = None,
     massive: options.Massive = None,
     ratio: options.Ratio = None,
+    outlier: options.Outlier = None,
     site_share: options.SiteShare = None,
     token_share: options.TokenShare = None,
     title: Annotated[
@@ -126,6 +127,7 @@ def command(
         "channels": _numbers("--channels", channels, int),
         "massive": massive,
         "ratio": ratio,
+        "outlier": outlier,
         "site_share": site_share,
         "token_share": token_share,
         "without": _numbers("--without", without, int),

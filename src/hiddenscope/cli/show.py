@@ -49,6 +49,7 @@ def command(
     ] = None,
     massive: options.Massive = None,
     ratio: options.Ratio = None,
+    outlier: options.Outlier = None,
     site_share: options.SiteShare = None,
     token_share: options.TokenShare = None,
     format: Annotated[
@@ -69,6 +70,7 @@ def command(
     given = {
         "massive": massive,
         "ratio": ratio,
+        "outlier": outlier,
         "site_share": site_share,
         "token_share": token_share,
     }

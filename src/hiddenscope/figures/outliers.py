@@ -74,6 +74,8 @@ def prepare(
     log: bool = True,
     massive: float | None = None,
     ratio: float | None = None,
+    outlier: float | None = None,
+    outlier_rms: float | None = None,
     site_share: float | None = None,
     token_share: float | None = None,
 ) -> LargestMagnitudes:
@@ -91,7 +93,7 @@ def prepare(
         Of the magnitudes; by default all of them.
     log : bool
         Whether the axis of the magnitudes is logarithmic.
-    massive, ratio, site_share, token_share : float, optional
+    massive, ratio, outlier, outlier_rms, site_share, token_share : float, optional
         Thresholds, as in `hiddenscope.analysis.outliers`.
     """
     s = subject(tree, view, sites, "extremes")
@@ -104,6 +106,8 @@ def prepare(
         view,
         massive=massive,
         ratio=ratio,
+        outlier=outlier,
+        outlier_rms=outlier_rms,
         site_share=site_share,
         token_share=token_share,
     )

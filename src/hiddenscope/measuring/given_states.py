@@ -148,6 +148,8 @@ def _tensors(states: Any) -> dict[str, torch.Tensor]:
             msg = f"the site {name} is given twice"
             raise InputError(msg)
         tensors[name] = _tensor(name, values)
+    # Whatever order they were given in: text would put block 10 before block 2.
+    tensors = dict(sorted(tensors.items(), key=lambda item: Site(item[0]).depth))
     first, expected = next((site, x.shape) for site, x in tensors.items())
     for site, x in tensors.items():
         if x.shape != expected:

@@ -99,13 +99,16 @@ class Loop:
                 # What the first batch has settled holds for every shard.
                 state = state.sibling()
                 plan = self._plan(shard, state)
-                self.ended = self.interrupt.wanted
+                self.ended = self._may_end
                 if not self.ended:
                     self._shard(shard, plan, state)
                     fold.add(state)
                 if self.ended:
                     self._tell(replace(self.reached, ended=True))
                     break
+            else:
+                # As many tokens as were wanted can be less than all of the text.
+                self._tell(replace(self.reached, done=self.reached.total))
         folded = fold.result()
         if folded is None or self.reached.tokens < 2:
             msg = (
@@ -148,21 +151,24 @@ class Loop:
         size = sum(len(d.text.encode()) for d in shard)
         in_shard = sum(w.length for group, _ in plan for w in group)
         for number, (group, read) in enumerate(plan, 1):
+            self.interrupt.arm()
             for batch in self._batches(group):
                 self._measure(batch, state)
                 tokens = state.main.total
                 done = before.done + int(tokens / in_shard * size)
                 self.reached = replace(before, done=done, tokens=before.tokens + tokens)
                 self._tell(self.reached)
-            if self.reached.tokens > 1:
-                # From here on there is something to keep.
-                self.interrupt.arm()
-            if self.interrupt.wanted and number < len(plan):
+            if self._may_end and number < len(plan):
                 self.ended, state.corpus = True, read
                 break
         else:
             self.reached = replace(self.reached, done=before.done + size)
         self.shards += 1
+
+    @property
+    def _may_end(self) -> bool:
+        """Whether Ctrl-C was pressed and there is something to keep."""
+        return self.interrupt.wanted and self.reached.tokens > 1
 
     def _tell(self, step: Progress) -> None:
         if self.progress is not None:

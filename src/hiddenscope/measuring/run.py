@@ -144,7 +144,7 @@ def profile(
         Ctrl-C ends a run after the windows that it is at, and the profile of all up to there is
         returned; a `HiddenscopeWarning`, ``manifest["corpus"]["partial"]``, captions and checks
         say so. Ctrl-C again raises `KeyboardInterrupt` at once, and so does the first one before
-        anything can be kept. In other threads than the main one, and where the program handles
+        anything is measured. In other threads than the main one, and where the program handles
         the signal itself, nothing of this happens.
 
     Raises

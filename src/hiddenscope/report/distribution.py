@@ -9,6 +9,8 @@ import numpy as np
 from hiddenscope import analysis, figures
 from hiddenscope.analysis.fitting import fits
 from hiddenscope.errors import FigureError
+from hiddenscope.figures.histogram import BEYOND
+from hiddenscope.figures.prepared import subject as looked_up
 from hiddenscope.report import encode
 from hiddenscope.report.figure import each_view
 from hiddenscope.report.tables import by_site
@@ -29,6 +31,7 @@ def histograms(subject: Subject) -> Figure:
         shown: Any = figures.prepare(
             "histogram", subject.stream, view=view, sites=subject.sites, bins=BINS
         )
+        about = looked_up(subject.stream, view, subject.sites)
         table = shown.table
         names = list(dict.fromkeys(table["site"]))
         first = table[table["site"] == names[0]]
@@ -40,7 +43,7 @@ def histograms(subject: Subject) -> Figure:
         }
         return {
             "claim": encode.sentence(shown.claim),
-            "caption": encode.text_of_reason(shown.caption),
+            "caption": encode.text_of_reason(about.caption(BEYOND)),
             "beyond": [encode.text_of_reason(w.replace("\n", " ")) for w in shown.beyond],
             "scale": shown.scale,
             "y": shown.y,

@@ -47,7 +47,7 @@ def matrices(subject: Subject) -> Figure:
             raise FigureError(msg)
         return {
             "claim": _claim(subject, view, loudest[:3]),
-            "caption": encode.text_of_reason(shown.caption("R² of the flattened states")),
+            "caption": encode.text_of_reason(shown.caption("R²: of the flattened states")),
             "sites": sites,
             "loudest": loudest,
             "pooled": [encode.array(m.ravel()) for m in pooled],

@@ -141,6 +141,9 @@ def _by_token(sheet: Sheet, index: int, axis: Values, shown: Scatter, panel: Pan
         sheet.axis("x", index, range=[float(shown.places.min()) - 0.8, last + 0.8])
         return
     table = panel.positions
+    if not table.sizes["position"]:
+        # No token of the site is finite.
+        return
     edges = np.append(table["start"].values, table["stop"].values[-1:]).astype(np.float64) - 0.5
     last = float(shown.places.max(initial=0))
     edges[-1] = min(edges[-1], last + 0.5)

@@ -301,12 +301,11 @@ const options = {
     const what = element("select", { name: "what" }, ...[["pooled", "R², pooled (the article’s)"], ["within", "R² within channels"], ["covariance", "Covariance"]].map(([value, text]) => element("option", { value, textContent: text })));
     const range = element("input", { type: "range", min: 0, max: 8, value: 0, name: "k" }), said = element("output", { textContent: "none" });
     what.addEventListener("change", () => { chosen.what = what.value; range.disabled = chosen.what !== "pooled"; refresh(figure); });
-    range.addEventListener("input", () => {
-      chosen.k = Number(range.value);
-      const { loudest = [] } = figure.held.views[state.view];
-      said.textContent = chosen.k ? loudest.slice(0, chosen.k).join(", ") : "none";
-      refresh(figure);
-    });
+    range.addEventListener("input", () => { chosen.k = Number(range.value); refresh(figure); });
+    // Another view has other loud channels, and only the pooled R² leaves any out.
+    chosen.tell = ({ loudest = [] }) => {
+      said.textContent = chosen.k && chosen.what === "pooled" ? loudest.slice(0, chosen.k).join(", ") : "none";
+    };
     return [chosen, [element("label", {}, "Show ", what), element("label", {}, "Loudest channels left out: ", said, element("br"), range)]];
   },
   pairs(figure, shown) {
@@ -351,6 +350,7 @@ async function draw(figure) {
     figure.chosen = chosen;
     $(".options", node).append(...controls);
   }
+  figure.chosen?.tell?.(shown);
   const made = build[figure.held.build](shown, figure.held, figure.chosen);
   figure.made = made;
   $(".claim", node).textContent = made.claim ?? (shown.claim && `${shown.claim}.`);
@@ -387,7 +387,9 @@ const isNarrow = (plot) => plot.parentElement.clientWidth < 640;
 // A figure of the package says under `meta` what differs between a wide and a narrow screen.
 function fitted({ meta, ...own }, narrow) {
   const whole = structuredClone(own);
-  whole.font = { ...whole.font, family: getComputedStyle(document.documentElement).getPropertyValue("--sans") };
+  const style = getComputedStyle(document.documentElement);
+  // Plotly’s own colour of words is for white paper alone.
+  whole.font = { color: style.getPropertyValue("--soft").trim(), ...whole.font, family: style.getPropertyValue("--sans") };
   for (const [path, value] of Object.entries(meta?.[narrow ? "narrow" : "wide"] ?? {})) {
     const steps = path.replaceAll("[", ".").replaceAll("]", "").split("."), last = steps.pop();
     let place = whole;
