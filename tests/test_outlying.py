@@ -349,7 +349,8 @@ def test_each_point_has_its_rule_and_its_blocks() -> None:
 
 
 def test_the_rules_are_those_of_what_linear_layers_read() -> None:
-    over = {"attn_norm", "attn_mix", "cross_norm", "cross_mix", "mlp_norm", "mlp_act"}
+    mixers = {f"{r}_norm" for r in ("attn", "mamba", "mix", "cross")}
+    over = {*mixers, "attn_mix", "mamba_mix", "mix_act", "cross_mix", "mlp_norm", "mlp_act"}
     rms = {"resid_post", "resid_mid"}
     assert dict.fromkeys(over, "over") | dict.fromkeys(rms, "over_rms") == RULES
     assert massive.KEPT_OF_A_CHANNEL == 8
