@@ -136,11 +136,12 @@ def choose_sites(stream: xr.DataTree, sites: str | list[str] | None) -> list[str
     return [s.name for s in select_sites(sites, [Site(n) for n in names], hf, linear=_read(stream))]
 
 
-def _read(stream: xr.DataTree) -> list[Site]:
+@cached
+def _read(stream: xr.DataTree) -> tuple[Site, ...]:
     """Return the sites that linear layers read, as far as the profile says so."""
     about = manifest(stream)
     of = about.get("streams", {}).get(stream.name, {}).get("of")
-    return [Site(name) for name in about.get("linear", {}).get("read", {}).get(of, ())]
+    return tuple(Site(name) for name in about.get("linear", {}).get("read", {}).get(of, ()))
 
 
 def hf_index(stream: xr.DataTree) -> NDArray[np.int64]:
