@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.transforms import Bbox
 
 BLOCKS = [f"block.{i}.resid_post" for i in range(4)]
 SITES = ["embed", *BLOCKS, "final_norm"]
@@ -345,13 +346,34 @@ def test_ticks_say_the_number_at_which_they_stand(value: float, expected: str) -
     assert tick(value, 3) == expected
 
 
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+@pytest.mark.parametrize("coloured", [False, True])
+def test_a_picture_is_laid_out_when_it_is_saved(suffix: str, coloured: bool) -> None:
+    def saved(kind: type[Figure]) -> tuple[bytes, Bbox]:
+        with style.styled():
+            figure = kind(figsize=(3, 2), layout="constrained")
+            axes = figure.add_subplot()
+            mesh = axes.pcolormesh([[1.0, 2.0]])
+            if coloured:
+                figure.colorbar(mesh, ax=axes)
+            axes.set_ylabel("two\nlines")
+            held = io.BytesIO()
+            figure.savefig(held, format=suffix, metadata=style.FORMATS[f".{suffix}"])
+        return held.getvalue(), axes.get_position()
+
+    found, place = saved(style.Picture)
+    expected, expected_place = saved(Figure)
+    assert found == expected
+    assert place.x0 == expected_place.x0 > 0.15
+
+
 def test_text_is_measured_and_wrapped() -> None:
     plain = style.text_width("final norm", 6)
     assert plain == pytest.approx(30.5, abs=0.1)
     assert style.text_width("final norm", 12) == pytest.approx(2 * plain, rel=1e-3)
     assert style.text_width("final norm", 6, "bold") > 1.05 * plain
     assert style.text_width("$x$", 6) > style.text_width("x", 6)
-    room = style.text_width("one two", 6)
+    room = style.text_width("one two", 6) + 0.05
     assert style.wrap("one two three", room, 6) == ["one two", "three"]
     assert style.wrap("one two three", room - 0.1, 6) == ["one", "two", "three"]
     assert style.wrap("one two", room, 6, "bold") == ["one", "two"]

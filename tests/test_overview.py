@@ -101,6 +101,28 @@ def test_the_table_and_the_text_say_what_the_tables_say() -> None:
     assert len(repr(p).splitlines()) == 1
 
 
+def test_a_row_counts_the_values_of_its_site_in_equal_bins() -> None:
+    rng = np.random.default_rng(5)
+    states = {
+        "embed": rng.normal(size=(2, 30, 16)).astype(np.float32),
+        "block.0.resid_post": (40 * rng.standard_t(2, (2, 30, 16))).astype(np.float32),
+        "final_norm": np.zeros((2, 30, 16), np.float32),
+    }
+    profile = hs.from_states(states)
+    for values, row in zip(states.values(), overview.rows(profile, "all"), strict=True):
+        reach = 1.01 * float(np.abs(values).max())
+        if np.ptp(values):
+            # The edges move to those of cells, by less than 0.4 %.
+            edges = np.linspace(-reach, reach, overview.BINS + 1)
+            move = 0.004 * np.abs(edges)
+            low, high = ([int((values < e).sum()) for e in edges + s * move] for s in (-1, 1))
+            found = np.concatenate([[0], np.cumsum(row.counts)])
+            assert found[-1] == values.size
+            assert np.all((low <= found) & (found <= high))
+        else:
+            assert row.counts == []
+
+
 def test_small_histograms_have_logarithmic_heights() -> None:
     counts = [0, 1, 10, 1000, 1_000_000, 10**7]
     assert overview.heights(counts)[0] == 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hiddenscope.analysis.correlation import covariance, r2, wing
 from hiddenscope.analysis.density import scale_of
-from hiddenscope.analysis.distribution import histogram, quantiles
+from hiddenscope.analysis.distribution import histogram, outlines, quantiles
 from hiddenscope.analysis.largest import (
     largest_by_channel,
     magnitudes,
@@ -111,6 +111,7 @@ __all__ = [
     "norms",
     "outlier_words",
     "outliers",
+    "outlines",
     "outstanding_channels",
     "partial_words",
     "position_words",

@@ -24,7 +24,11 @@ MAX_BINS = 65_000
 def counts_of(stream: xr.DataTree, view: str, sites: Sequence[str]) -> NDArray[np.int64]:
     """Return counts ``[site, cell]`` of a view at some sites."""
     names = site_names(stream)
-    return cell_counts(stream, view)[[names.index(s) for s in sites]]
+    rows = [names.index(s) for s in sites]
+    counts = cell_counts(stream, view)
+    first, last = (rows[0], rows[-1] + 1) if rows else (0, 0)
+    # Neighbours in order are not copied: most of the time it is all sites, or one.
+    return counts[first:last] if rows == list(range(first, last)) else counts[rows]
 
 
 def quantiles(
@@ -142,6 +146,41 @@ def histogram(
         name="histogram",
         attrs={"units": "values", "view": view},
     )
+
+
+def outlines(
+    stream: xr.DataTree, bins: int, view: str = "rest", sites: str | list[str] | None = None
+) -> list[list[int]]:
+    """Count the values of each site in equal bins from −max to +max, as `histogram` does.
+
+    Parameters
+    ----------
+    stream : DataTree
+    bins : int
+    view : str
+    sites : str or list of str, optional
+
+    Returns
+    -------
+    list of list of int
+        By site; empty where the values do not vary.
+
+    Raises
+    ------
+    SiteError, ViewError
+        A site or view is unknown.
+    """
+    names = choose_sites(stream, sites)
+    made: list[list[int]] = []
+    for counts, (low, high) in zip(
+        counts_of(stream, view, names),
+        moments(stream, view).loc[names, ["min", "max"]].to_numpy(np.float64),
+        strict=True,
+    ):
+        reach = 1.01 * max(abs(low), abs(high))
+        edges = grid.snap(np.linspace(-reach, reach, bins + 1)) if low < high else None
+        made.append([] if edges is None else grid.rebin(counts, edges).tolist())
+    return made
 
 
 def _even_ends(edges: NDArray[np.float64], bins: int) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
-from math import isnan, log10
+from math import log10
 from typing import TYPE_CHECKING, Any
 
 from hiddenscope import analysis
@@ -48,7 +48,10 @@ def rows(profile: Profile, view: str = "rest", sites: str | list[str] | None = N
     stream = profile.stream
     names = analysis.trunk_sites(stream) if sites is None else analysis.choose_sites(stream, sites)
     made = []
-    for site, row in analysis.moments(stream, view).loc[names].iterrows():
+    drawn = analysis.outlines(stream, BINS, view, names)
+    for (site, row), counts in zip(
+        analysis.moments(stream, view).loc[names].iterrows(), drawn, strict=True
+    ):
         tokens = int(row["tokens"])
         cells = (
             str(site),
@@ -56,16 +59,8 @@ def rows(profile: Profile, view: str = "rest", sites: str | list[str] | None = N
             f"{tokens:,}" if tokens < 10_000_000 else f"{tokens / 1e6:,.1f}M",
             *(number(float(row[c])) for c in ("std", "min", "max", "excess_kurtosis")),
         )
-        made.append(Row(cells, _counts(profile, str(site), view, row["min"], row["max"])))
+        made.append(Row(cells, counts))
     return made
-
-
-def _counts(profile: Profile, site: str, view: str, low: float, high: float) -> list[int]:
-    if isnan(low) or not low < high:
-        return []
-    reach = 1.01 * max(abs(low), abs(high))
-    counts = analysis.histogram(profile.stream, BINS, (-reach, reach), view, [site])
-    return [int(n) for n in counts.values[0]]
 
 
 def heights(counts: Sequence[int]) -> list[float]:

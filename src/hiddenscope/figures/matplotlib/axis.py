@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from hiddenscope.figures.places import Places
 
 
+SEPARATE = 1e5
+"""Over more decades than these the marks between them run into each other."""
+
+
 def label_sites(
     axis: Axis,
     where: Places,
@@ -187,8 +191,11 @@ def count_axis(axes: Axes, values: ArrayLike, *, log: bool) -> None:
     held = np.asarray(values, np.float64)
     if log:
         axes.set_yscale("log")
-        axes.set_ylim(held.min() * 0.7, held.max() * 1.6)
+        low, high = held.min() * 0.7, held.max() * 1.6
+        axes.set_ylim(low, high)
         axes.yaxis.set_major_locator(LogLocator(numticks=8))
+        if high > SEPARATE * low:
+            axes.yaxis.set_minor_locator(NullLocator())
     else:
         axes.set_ylim(0, held.max() * 1.15)
     axes.yaxis.set_major_formatter(FuncFormatter(tick))

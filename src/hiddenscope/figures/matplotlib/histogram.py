@@ -22,7 +22,10 @@ def draw(shown: Histogram, look: Look) -> Page:
     (axes,) = page.axes((1, 1))
     table = shown.table
     colours = page.site_colours(shown.sites)
-    for site, part in table.groupby("site", sort=False):
+    bins = table.copy()
+    # pandas copies them, a table by site among them, into each of its answers.
+    bins.attrs.clear()
+    for site, part in bins.groupby("site", sort=False):
         front = site in SET_OFF
         density_curve(
             axes,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import threading
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib import font_manager
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.textpath import TextToPath
 
 from hiddenscope.words import bare_token, shorten, visible
@@ -19,6 +20,7 @@ from hiddenscope.words import bare_token, shorten, visible
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from matplotlib.backend_bases import RendererBase
     from matplotlib.transforms import Bbox
 
 MM = 1 / 25.4
@@ -89,6 +91,21 @@ def styled() -> Iterator[None]:
 class Picture(Figure):
     """A Matplotlib figure outside pyplot that shows itself in a notebook."""
 
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw the figure.
+
+        Saving calls this twice: the first time with a layout engine, and only for the layout.
+        """
+        engine = self.get_layout_engine()
+        if (
+            engine is None
+            or isinstance(engine, PlaceHolderLayoutEngine)
+            or not (self.axes and self.canvas.is_saving())
+        ):
+            super().draw(renderer)
+        else:
+            engine.execute(self)
+
     def savefig(self, fname: Any, **options: Any) -> None:
         """Write the figure, by default at 300 dpi, in the style that it was drawn in."""
         suffix = f".{options['format']}" if options.get("format") else ""
@@ -113,7 +130,12 @@ _MEASURE = TextToPath()
 
 def text_width(text: str, size: float, weight: str = "normal") -> float:
     """Return the width of a text in points."""
-    font = font_manager.FontProperties(size=size, weight=weight)
+    return _text_width(text, size, weight, tuple(mpl.rcParams["font.family"]))
+
+
+@lru_cache(4096)
+def _text_width(text: str, size: float, weight: str, family: tuple[str, ...]) -> float:
+    font = font_manager.FontProperties(family=list(family), size=size, weight=weight)
     return float(_MEASURE.get_text_width_height_descent(text, font, ismath=False)[0])
 
 
@@ -143,12 +165,15 @@ def _line_spacing(size: float, family: tuple[str, ...]) -> float:
 def wrap(text: str, room: float, size: float, weight: str = "normal") -> list[str]:
     """Break a text into lines no wider than `room` points."""
     lines: list[str] = []
+    used, space = 0.0, text_width("a b", size, weight) - text_width("ab", size, weight)
     for word in text.split(" "):
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and text_width(longer, size, weight) <= room:
-            lines[-1] = longer
+        wide = text_width(word, size, weight)
+        if lines and used + space + wide <= room:
+            lines[-1] += f" {word}"
+            used += space + wide
         else:
             lines.append(word)
+            used = wide
     return lines
 
 
