@@ -21,6 +21,7 @@ from tokenizers.processors import TemplateProcessing
 import hiddenscope as hs
 from hiddenscope.capture import Check, Watch, equations, verify
 from hiddenscope.errors import HiddenscopeWarning
+from hiddenscope.measuring import streams
 from hiddenscope.measuring.findings import check_stream
 from hiddenscope.measuring.unread import unread_checks
 from hiddenscope.models import Step, Stream, Structure, Tap, find_structure, load
@@ -889,3 +890,81 @@ class TestWhatWasLeftOut:
         assert files.detail == (
             "the model's folder holds more weights, which were not read: layer.0, layer.1, layer.2"
         )
+
+
+class Counting:
+    """What a run keeps of each site, with a fault in between."""
+
+    @staticmethod
+    def aliases(plain: Any, tokens: Any, states: torch.Tensor) -> torch.Tensor:
+        # The tokens in order, without a copy.
+        del plain, tokens
+        return states.detach().reshape(-1, states.shape[-1])
+
+    @staticmethod
+    def loses_a_bit(plain: Any, tokens: Any, states: torch.Tensor) -> torch.Tensor:
+        held = plain(tokens, states)
+        held.view(torch.int32 if held.itemsize == 4 else torch.int16)[5, 3] ^= 1
+        return held
+
+    @staticmethod
+    def swaps_tokens(plain: Any, tokens: Any, states: torch.Tensor) -> torch.Tensor:
+        return plain(tokens, states)[torch.tensor([1, 0, *range(2, tokens.real.sum())])]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("fault", [None, "aliases", "loses_a_bit", "swaps_tokens"])
+def test_what_is_counted_is_what_passed(
+    fault: str | None, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Adds the outputs of attention and MLP up in place.
+    model = tiny.make("falcon", **families.LIKE_FALCON | {"vocab_size": 512}).to(dtype)
+    if fault is not None:
+        plain, faulty = streams.gather, getattr(Counting, fault)
+        monkeypatch.setattr(streams, "gather", lambda *args: faulty(plain, *args))
+    ids = torch.arange(5, 17)[None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HiddenscopeWarning)
+        with hs.record(model, sites="all") as recorder, torch.no_grad():
+            model(input_ids=ids)
+            model(input_ids=ids)
+        held = [c for c in recorder.profile().checks if c["name"] == "counted states"]
+    (check,) = held
+    assert check["passed"] == (fault is None)
+    if fault is None:
+        sites = len(recorder.engine.streams["residual"].sites)
+        assert check["detail"] == f"12 tokens at {sites} sites are kept bitwise as they passed"
+    else:
+        assert "is not what passed there" in check["detail"]
+        named = check["detail"].split()[4]
+        # In place is changed only what is added.
+        assert fault != "aliases" or named.endswith(("attn_out", "mlp_out"))
+
+
+def test_a_block_input_that_is_taken_from_elsewhere_fails_its_check(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny.make("llama")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HiddenscopeWarning)
+        with hs.record(model, sites="all") as recorder, torch.no_grad():
+            same = recorder.engine.streams["residual"].same
+            monkeypatch.setitem(same, "block.2.resid_pre", "block.0.resid_post")
+            model(input_ids=torch.arange(5, 17)[None])
+        held = {c["name"]: c for c in recorder.profile().checks}["counted states"]
+    assert not held["passed"]
+    assert held["detail"] == "what is counted at block.2.resid_pre is not what passed there"
+
+
+def test_long_batches_are_compared_at_tokens_all_over_them() -> None:
+    watch = Watch(Toy(), stream_of(Toy()), TRUNK)
+    watch._begin((), {})
+    states = torch.randn(3, 400, WIDTH)
+    for name in TRUNK:
+        watch._take(name, states)
+    order = np.flatnonzero(np.arange(1200) % 7 != 3)
+    kept = states.reshape(-1, WIDTH)[order]
+    watch.counted(order, dict.fromkeys(TRUNK, kept))
+    (check,) = watch.checks
+    assert check.passed
+    assert check.detail.startswith(f"{(order % 4 == 0).sum()} tokens at 3 sites")

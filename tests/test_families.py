@@ -334,5 +334,5 @@ def count_padded(recorder: Recorder) -> None:
     for stream in engine.structure.streams:
         checks = recorder.watches[stream.name].checks
         inside = ["points"] if any(a.steps for a in stream.anatomies) else []
-        names = ["residual stream", *inside, "final norm"]
+        names = ["residual stream", *inside, "final norm", "counted states"]
         assert [(c.name, c.passed) for c in checks] == [(name, True) for name in names]

@@ -135,6 +135,24 @@ def test_a_layer_that_is_shared_has_the_largest_of_all_its_calls(tmp_path: Path)
     assert len(scales) == 6
 
 
+@pytest.mark.parametrize("kind", ["bart", "t5"])
+def test_a_decoders_attention_reads_what_the_encoder_returned(kind: str, tmp_path: Path) -> None:
+    model = tiny.make(kind, decoder_start_token_id=0)
+    if kind == "t5":
+        # As BART does by itself.
+        plain, shift = model.forward, model._shift_right
+        model.forward = lambda input_ids, **rest: plain(
+            input_ids=input_ids, **{"decoder_input_ids": shift(input_ids)} | rest
+        )
+    p = measured(model)
+    scales = check_scales(p, model, tmp_path / "act_scales.pt")
+    linear = p.manifest["linear"]
+    assert linear["missing"] == {}
+    read = linear["read"]["encoder"][p.on("encoder").sites[-1]]
+    assert len(read) == 2 * 3
+    assert len({scales[name].numpy().tobytes() for name in read}) == 1
+
+
 def test_fused_experts_and_their_router_are_missing(tmp_path: Path) -> None:
     model = headed("mixtral")
     p = measured(model)

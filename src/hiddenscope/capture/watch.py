@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
 
 from hiddenscope.capture.check import Check
@@ -13,7 +14,9 @@ from hiddenscope.models import same_bits
 from hiddenscope.sites import Site
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from hiddenscope.models import Stream
 
@@ -24,9 +27,10 @@ class Watch:
     """Hooks that check one forward pass, the measured one itself, and are gone after it.
 
     Each block must read bitwise what the one before it wrote; what a block adds must be what it
-    is said to be, wherever points of it are measured; and what follows the last block, applied to
-    its output, must give bitwise what the stream's owner returns. The states of one block are
-    kept at a time.
+    is said to be, wherever points of it are measured; what follows the last block, applied to
+    its output, must give bitwise what the stream's owner returns; and what is kept to be counted
+    must be bitwise what passed, when the pass is complete. The states of one block are kept at a
+    time.
 
     Parameters
     ----------
@@ -38,12 +42,14 @@ class Watch:
     Attributes
     ----------
     checks : list of Check
-        Empty until a forward pass is complete.
+        Empty until a forward pass has begun to end.
     """
 
     def __init__(self, model: torch.nn.Module, stream: Stream, sites: Sequence[str]) -> None:
         self.model, self.stream = model, stream
         self.checks: list[Check] = []
+        self._measured = frozenset(sites)
+        self._complete = self._counted = False
         blocks = range(len(stream.blocks))
         ends = {"resid_pre", "resid_post"}
         parsed = [Site(name) for name in sites]
@@ -58,7 +64,7 @@ class Watch:
         self._capture = Capture(
             model,
             stream,
-            list(dict.fromkeys(wanted)),
+            list(dict.fromkeys([*wanted, *sites])),
             take=self._take,
             begin=self._begin,
             end=self._finish,
@@ -80,10 +86,16 @@ class Watch:
         self._held: dict[str, torch.Tensor] = {}
         self._errors: dict[str, float] = {}
         self._wrong: list[str] = []
+        self._passed: dict[str, torch.Tensor] = {}
 
     def _take(self, name: str, states: torch.Tensor) -> None:
+        flat = states.reshape(-1, states.shape[-1])
+        if name in self._measured:
+            self._step = max(1, len(flat) // MAX_TOKENS)
+            self._passed[name] = _fingerprints(flat[:: self._step])
         site = Site(name)
-        assert site.block is not None
+        if site.block is None:
+            return
         assert site.point is not None
         if site.point == "resid_pre":
             number, written = self._last or (-1, states)
@@ -91,7 +103,7 @@ class Watch:
                 self._broken.append(site.block)
             self._held = {}
         if site.block in self._watched:
-            self._held[site.point] = states.reshape(-1, states.shape[-1])[:MAX_TOKENS].clone()
+            self._held[site.point] = flat[:MAX_TOKENS].clone()
         if site.point == "resid_post":
             # A copy: should a later module change it in place, the next comparison shows it.
             self._last = site.block, states.clone()
@@ -108,15 +120,46 @@ class Watch:
                 self._wrong.append(f"{step} does not hold in block {block}")
 
     def _finish(self, output: Any) -> None:
-        if not self.checks:
+        if not self._complete:
+            self._complete = True
             last = getattr(output, "last_hidden_state", None)
             self.checks = [
                 self._check_chain(),
                 *([self._check_points()] if self._watched else []),
                 self._check_final(output[0] if last is None else last),
+                *self.checks,
             ]
         self._last, self._held = None, {}
         self.remove()
+
+    def counted(self, order: NDArray[np.int64], states: Mapping[str, torch.Tensor]) -> None:
+        """Hold what will be counted against what passed; of the first forward pass, else nothing.
+
+        Parameters
+        ----------
+        order : ndarray[token] of int64
+            Where each token stands in ``[batch, pos]``, as a flat index.
+        states : mapping of str to Tensor[token, channel]
+            By measured site.
+        """
+        if self._counted or not self._passed:
+            return
+        self._counted = True
+        rows = np.flatnonzero(order % self._step == 0)
+        kept, at = torch.from_numpy(rows), torch.from_numpy(order[rows] // self._step)
+        wrong = [
+            site
+            for site, passed in self._passed.items()
+            if not torch.equal(
+                _fingerprints(states[site][kept.to(passed.device)]), passed[at.to(passed.device)]
+            )
+        ]
+        detail = (
+            f"{len(rows):,} tokens at {len(self._passed)} sites are kept bitwise as they passed"
+        )
+        if wrong:
+            detail = f"what is counted at {wrong[0]} is not what passed there"
+        self.checks.append(Check("counted states", not wrong, detail))
 
     @property
     def _training(self) -> bool:
@@ -163,3 +206,16 @@ class Watch:
                 what = f"{stream.output.path}, which is no site as it changes the width,"
             detail = f"{what} of the last block's output is bitwise last_hidden_state"
         return Check("final norm", passed, detail if passed else f"does not hold: {detail}")
+
+
+def _fingerprints(states: torch.Tensor) -> torch.Tensor:
+    """Return a number for each token, ``[token]`` of int64, that hangs on every bit of its state.
+
+    Whole numbers wrap around: the order in which they are added up makes no difference.
+    """
+    # Doubles are counted as float32.
+    states = states.float() if states.dtype == torch.float64 else states
+    bits = states.contiguous().view(torch.int16 if states.itemsize == 2 else torch.int32).long()
+    # The golden ratio's bits, as in Knuth's multiplicative hashing; an odd factor loses none.
+    channels = torch.arange(bits.shape[-1], device=bits.device)
+    return (bits * (channels * -7046029254386353131 | 1)).sum(-1)

@@ -126,7 +126,7 @@ class Recorder:
             for name, measured in self.engine.streams.items():
                 if name not in self.watches or not self.watches[name].checks:
                     watch = Watch(measured.model, measured.stream, measured.sites)
-                    self.watches[name] = watch.__enter__()
+                    self.watches[name] = measured.watch = watch.__enter__()
                     stack.callback(watch.remove)
             yield
 

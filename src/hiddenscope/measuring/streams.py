@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
+    from hiddenscope.capture import Watch
     from hiddenscope.measuring.counts import Counts
     from hiddenscope.measuring.layouts import Options
     from hiddenscope.models import Stream
@@ -73,6 +74,8 @@ class MeasuredStream:
     layouts : dict of str to Layout
         By the names of `group_by_basis`.
     reader : CallReader
+    watch : Watch or None
+        What checks the first forward pass; it is shown what will be counted.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class MeasuredStream:
     ) -> None:
         self.model, self.stream, self.options = model, stream, options
         self.sites = tuple(sites)
+        self.watch: Watch | None = None
         self.reader = CallReader(
             model.get_submodule(stream.owner), stream, options.strata, special=special, bos=bos
         )
@@ -181,7 +185,10 @@ class _Pending:
             dtypes={**self._dtypes, **{a: self._dtypes[b] for a, b in same.items()}},
         )
         self._drop()
-        self._done(Pass(tokens, states | {a: states[b] for a, b in same.items()}, counts))
+        states |= {a: states[b] for a, b in same.items()}
+        if self._stream.watch is not None:
+            self._stream.watch.counted(tokens.order, states)
+        self._done(Pass(tokens, states, counts))
 
 
 def set_apart(

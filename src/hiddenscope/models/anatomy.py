@@ -95,7 +95,8 @@ class Anatomy:
     refused : dict of str to str
         Points that the block does not have or whose meaning could not be told, and why.
     reads : dict of str to tuple
-        Linear layer, by its path → the point that each call of it reads, None for no point.
+        Linear layer, by its path → the point that each call of it reads, None for no point (see
+        `reads_of`).
     """
 
     taps: dict[str, Tap]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from hiddenscope.models.structure import Stream
     from hiddenscope.models.trace import Trace
 
+ENCODED = "encoded"
+"""In place of a point: what the encoder returned, which is read by every block of the decoder."""
 _OUTSIDE = "it is not called inside of a block"
 _NO_SITE = "what it reads is no site"
 _NO_OUTPUT = "what it reads is not bitwise the model's output"
@@ -60,7 +62,7 @@ def reads_of(
     -------
     dict of str to tuple of str or None
         By path, for each call the last point so far whose state is bitwise what the layer was
-        called with.
+        called with, or `ENCODED`.
     """
     given = {s.time: s.value for s in reversed(trace.seen) if s.side == "input"}
     latest_first = sorted(reversed(list(states.items())), key=lambda item: item[1][0], reverse=True)
@@ -73,7 +75,7 @@ def reads_of(
                 for point, (passed, value) in latest_first
                 if state is not None and passed <= time and same_bits(value, state)
             ),
-            None,
+            ENCODED if time in trace.decoding else None,
         )
         reads[path] = (*reads.get(path, ()), point)
     return reads | dict.fromkeys(_experts(trace, reads), (None,))
@@ -118,8 +120,7 @@ def linear_layers(
     for stream in streams:
         for i, anatomy in enumerate(stream.anatomies):
             for path, points in anatomy.reads.items():
-                sites = [None if point is None else f"block.{i}.{point}" for point in points]
-                reads.setdefault(path, []).extend((stream.name, site) for site in sites)
+                reads.setdefault(path, []).extend(_site(streams, stream, i, p) for p in points)
     modules = {around.prefix + path: (path, m) for path, m in model.named_modules()}
     seen = "a " if around.head_reads_output else "no "
     said = (
@@ -141,6 +142,15 @@ def linear_layers(
         if _has_matrix(module):
             _enter(layers, name, module, read, _NO_OUTPUT)
     return layers
+
+
+def _site(
+    streams: Sequence[Stream], stream: Stream, block: int, point: str | None
+) -> tuple[str, str | None]:
+    """Return the stream and the site of what a layer of a block reads."""
+    if point == ENCODED:
+        return streams[0].name, streams[0].output_site
+    return stream.name, None if point is None else f"block.{block}.{point}"
 
 
 def _enter(

@@ -60,7 +60,9 @@ def find_structure(model: PreTrainedModel, outer: PreTrainedModel | None = None)
     paths = {module: path for path, module in model.named_modules()}
     with left_alone(model):
         kind = type(model).__name__
-        probes = [_Probe(name, owner, paths, kind) for name, owner in owners.items()]
+        probes: list[_Probe] = []
+        for name, owner in owners.items():
+            probes.append(_Probe(name, owner, paths, kind, probes[-1] if probes else None))
         call, result = _run(model, probes)
         streams = tuple(probe.stream(result) for probe in probes)
         around = look_around(outer, model, call, result, probes[-1].last)
@@ -92,9 +94,14 @@ class _Probe:
     """What one forward pass over a few tokens shows of a stream."""
 
     def __init__(
-        self, name: str, owner: torch.nn.Module, paths: dict[torch.nn.Module, str], model: str
+        self,
+        name: str,
+        owner: torch.nn.Module,
+        paths: dict[torch.nn.Module, str],
+        model: str,
+        before: _Probe | None,
     ) -> None:
-        self.name, self.owner, self.model = name, owner, model
+        self.name, self.owner, self.model, self.before = name, owner, model, before
         self.paths = {module: paths[module] for module in owner.modules()}
         self.candidates, self.declared = candidates(owner, self.paths)
         kinds = ", ".join(dict.fromkeys(type(m).__name__ for m in self.candidates))
@@ -137,7 +144,8 @@ class _Probe:
             width = int(state.shape[-1])
             self.entries.append(Tap(path=path, side="input", key=key, call=call, width=width))
             self.inputs.append(state.clone())
-            self.trace = Trace(module, path, self.inputs[-1])
+            encoded = None if self.before is None else self.before.last
+            self.trace = Trace(module, path, self.inputs[-1], encoded)
             self.after.clear()
 
     def _leave(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from hiddenscope.models.taps import Tap, tensors_in, tensors_out
+from hiddenscope.models.taps import Tap, same_bits, tensors_in, tensors_out
 
 LINEAR = torch.nn.Linear, Conv1D
 """The linear layers that quantisers know; GPT-2 has its own, with the weights transposed."""
@@ -59,14 +59,24 @@ class Trace:
     path : str
     entry : Tensor[batch, pos, channel]
         What the block read.
+    encoded : Tensor[batch, pos, channel], optional
+        What an encoder before it returned.
+
+    Attributes
+    ----------
+    called : list of (str, int)
+        Calls of linear layers, by path and time, also with what is no state of every token.
+    decoding : set of int
+        Times of those of them that were called with `encoded`.
     """
 
     block: torch.nn.Module
     path: str
     entry: torch.Tensor
+    encoded: torch.Tensor | None = None
     seen: list[Seen] = field(default_factory=list)
-    # Calls of linear layers, by path and time, also with what is no state of every token.
     called: list[tuple[str, int]] = field(default_factory=list)
+    decoding: set[int] = field(default_factory=set)
     _clock: int = 0
     _open: list[int] = field(default_factory=list)
 
@@ -76,9 +86,13 @@ class Trace:
         """Write down what a module is called with."""
         self._clock += 1
         self._open.append(self._clock)
+        given = tensors_in(args, kwargs)
         if isinstance(module, LINEAR):
             self.called.append((path, self._clock))
-        self._keep(tensors_in(args, kwargs), module, path, "input", call)
+            encoded = self.encoded
+            if encoded is not None and any(same_bits(x, encoded) for x in given.values()):
+                self.decoding.add(self._clock)
+        self._keep(given, module, path, "input", call)
 
     def leave(self, module: torch.nn.Module, path: str, call: int, output: Any) -> None:
         """Write down what it returned."""
