@@ -6,6 +6,7 @@ What is found is written to docs/models.md, which must be what it was.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -98,6 +99,8 @@ NORMS_BEHIND = (
     "resid_mid = norm(resid_pre + attn_out)",
     "resid_post = norm(resid_mid + mlp_out)",
 )
+OTHER_PARTS = {"attn": r"mlp|ffn|fc\d?$|feed_forward$", "mlp": r"(self_)?(attn|attention)$"}
+"""How the modules of the other part of a block are called."""
 FROM_NORMS = ("resid_mid = norm(resid_pre) + attn_out", "resid_post = norm(resid_mid) + mlp_out")
 SCALED = ("resid_mid = scale × resid_pre + attn_out", "resid_post = scale × resid_mid + mlp_out")
 EQUATIONS = {
@@ -187,6 +190,7 @@ def test_sites_are_hugging_faces_and_points_add_up(kind: str, page: Page) -> Non
     for stream in structure.streams:
         page.rows.append(Row.of(kind, stream, compare(model, stream)))
         no_factor_is_one(model, stream)
+        linear_layers_read_what_is_said(model, stream)
         for anatomy in stream.anatomies:
             equations = tuple(str(step) for step in anatomy.steps)
             assert equations == EQUATIONS.get(kind, equations)
@@ -235,6 +239,22 @@ def no_factor_is_one(model: PreTrainedModel, stream: Stream) -> None:
         held |= {factor for step in anatomy.steps for factor in (step.factor, step.base_scale)}
         for factor in held - {None}:
             assert (torch.as_tensor(value_of(model, factor)) != 1).all(), factor
+
+
+def linear_layers_read_what_is_said(model: PreTrainedModel, stream: Stream) -> None:
+    """What linear layers read, no equation proves: it is read at such a layer, of that part."""
+    for anatomy in stream.anatomies:
+        for point, tap in anatomy.taps.items():
+            if not point.endswith(("_norm", "_mix", "_act")):
+                continue
+            path = tap.path.split(".")
+            assert tap.side == "input", point
+            module = model.get_submodule(tap.path)
+            assert next(module.parameters(recurse=False)).ndim > 1, (point, tap.path)
+            # A norm may have layers of its own, which are not those that read its output.
+            assert not any("layernorm" in part for part in path), (point, tap.path)
+            others = OTHER_PARTS.get(point.partition("_")[0], "never")
+            assert not any(re.match(others, part) for part in path), (point, tap.path)
 
 
 @torch.no_grad()

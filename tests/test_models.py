@@ -13,6 +13,7 @@ import torch
 from conftest import TEXT
 from transformers import AutoConfig, AutoModel
 from transformers.models.gpt2.modeling_gpt2 import GPT2Block, GPT2Model
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 import hiddenscope as hs
 from hiddenscope.capture import Capture, Watch, verify
@@ -24,6 +25,7 @@ from hiddenscope.errors import (
     SiteError,
 )
 from hiddenscope.models import Structure, find_structure, load
+from hiddenscope.models.trace import is_linear
 from hiddenscope.sites import select_sites
 
 if TYPE_CHECKING:
@@ -360,6 +362,89 @@ def test_a_family_that_nobody_described_has_its_trunk_and_points_or_a_reason(
     else:
         with pytest.raises(SiteError, match="no outputs of its modules, added to what it reads"):
             hs.record(model, sites="block.*.mlp_out")
+
+
+@pytest.mark.parametrize("zero", [{"self_attn.o_proj"}, {"mlp.down_proj"}, set()])
+@pytest.mark.parametrize("more", [set(), {"self_attn.o_proj", "mlp.down_proj"}])
+def test_where_what_a_block_adds_is_zero_its_points_are_refused(
+    zero: set[str], more: set[str]
+) -> None:
+    model = families.make("llama")
+    for name in zero | more:
+        torch.nn.init.zeros_(model.layers[1].get_submodule(name).weight)
+    first, second, third = stream_of(model).anatomies
+    assert first.taps.keys() == third.taps.keys() == {*first.taps}
+    assert not {"attn_norm", "attn_mix", "mlp_norm", "mlp_act"} - first.taps.keys()
+    if not zero | more:
+        assert second.taps.keys() == first.taps.keys()
+        return
+    assert second.taps == {}
+    part = "self_attn" if "self_attn.o_proj" in zero | more else "mlp"
+    for point, why in second.refused.items():
+        assert re.match(f"{part}.* returned only zeros", why), point
+
+
+def test_attention_that_returns_zeros_before_a_bias_is_no_reason_to_refuse() -> None:
+    model = families.make("bert")
+    for name in ("weight", "bias"):
+        torch.nn.init.zeros_(getattr(model.encoder.layer[1].attention.self.value, name))
+    first, second, _ = stream_of(model).anatomies
+    assert second.taps.keys() == first.taps.keys()
+
+
+class Ordered(LlamaDecoderLayer):
+    """Attention and MLP in another order than usual."""
+
+    def forward(self, hidden_states: torch.Tensor, **given: object) -> torch.Tensor:
+        given = {k: v for k, v in given.items() if k in {"attention_mask", "position_embeddings"}}
+        return self.added(hidden_states, given)
+
+
+class MlpFirst(Ordered):
+    def added(self, x: torch.Tensor, given: dict[str, object]) -> torch.Tensor:
+        x = x + self.mlp(self.input_layernorm(x))
+        return x + self.self_attn(self.post_attention_layernorm(x), **given)[0]
+
+
+class Interleaved(Ordered):
+    def added(self, x: torch.Tensor, given: dict[str, object]) -> torch.Tensor:
+        # The MLP reads another state, and begins before the attention.
+        mlp, read = self.mlp, self.post_attention_layernorm(x)
+        up = mlp.act_fn(mlp.gate_proj(read)) * mlp.up_proj(read)
+        attention = self.self_attn(self.input_layernorm(x), **given)[0]
+        return x + attention + mlp.down_proj(up)
+
+
+def ordered(kind: type[Ordered]) -> Stream:
+    model = families.make("llama")
+    for layer in model.layers:
+        layer.__class__ = kind
+    model._can_record_outputs = model._can_record_outputs | {"hidden_states": kind}
+    return stream_of(model)
+
+
+def test_an_mlp_before_the_attention_is_not_taken_for_one_beside_it() -> None:
+    for anatomy in ordered(MlpFirst).anatomies:
+        assert anatomy.taps == {}
+        assert "which is attention and which the MLP is not told" in anatomy.refused["attn_out"]
+
+
+def test_what_an_mlp_reads_is_not_taken_for_what_the_attention_reads() -> None:
+    for i, anatomy in enumerate(ordered(Interleaved).anatomies):
+        assert anatomy.taps["attn_norm"].path == f"layers.{i}.self_attn.q_proj"
+        assert anatomy.taps["mlp_act"].path == f"layers.{i}.mlp.down_proj"
+        assert "mlp_norm" not in anatomy.taps
+
+
+@pytest.mark.parametrize(
+    ("name", "linear"),
+    [
+        *(("Linear4bit", True), ("WQLinear_GEMM", True), ("MarlinQuantLinear", True)),
+        *(("Conv1D", True), ("KimiLinearMLP", False), ("KimiLinearRMSNorm", False)),
+    ],
+)
+def test_a_layer_is_linear_if_its_class_ends_so(name: str, linear: bool) -> None:
+    assert is_linear(type(name, (torch.nn.Module,), {})()) == linear
 
 
 def test_what_transformers_declares_is_still_what_its_hidden_states_are() -> None:

@@ -101,7 +101,7 @@ class Solver:
         """
         if chain := self._chain(self.entry, -1, 0):
             yield False, chain
-        if pair := self._side_by_side():
+        elif pair := self._side_by_side():
             yield True, pair
         self.behind = self.norms
         if chain := self._chain(self.entry, -1, 0):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hiddenscope.models.additions import Solver
 from hiddenscope.models.linear import reads_of
-from hiddenscope.models.roles import INNER, MIXERS, roles_of
+from hiddenscope.models.roles import INNER, MIXERS, role_of, roles_of
 from hiddenscope.models.taps import same_bits
 from hiddenscope.models.trace import is_linear, is_norm
 
@@ -119,23 +119,48 @@ def dissect(trace: Trace, exit_state: torch.Tensor) -> Anatomy:
     Anatomy
     """
     why = UNKNOWN
-    for parallel, path in Solver(trace, exit_state).solutions():
+    solver = Solver(trace, exit_state)
+    for parallel, path in solver.solutions():
         roles = roles_of(trace, path, parallel=parallel)
-        if roles is not None:
-            return _Points(trace, path, roles, parallel=parallel).anatomy()
+        nothing = _adds_nothing(trace, path)
+        if roles is not None and nothing is None:
+            norms = {read.path for read, _ in solver.norms}
+            return _Points(trace, path, roles, norms, parallel=parallel).anatomy()
         added = ", ".join(a.source.path.removeprefix(f"{trace.path}.") for a in path)
         why = f"it adds the outputs of {added}: which is attention and which the MLP is not told"
+        if nothing is not None:
+            why = f"{nothing} returned only zeros, so where it is added cannot be told"
     reads = reads_of(trace, {"resid_pre": (0, trace.entry)})
     return Anatomy({}, (), dict.fromkeys(POINTS[1:-1], why), reads)
+
+
+def _adds_nothing(trace: Trace, path: list[Addition]) -> str | None:
+    """Return the module whose output may be added as well, unseen, as it is all zeros."""
+    zeros = [s for s in trace.seen if s.value.shape == trace.entry.shape and not s.value.any()]
+    read = max((s.time for s in zeros if s.side == "input"), default=-1)
+    for s in zeros:
+        # What a later module reads is not what is added.
+        seen = s.side == "input" or any(s.path.startswith(a.source.path) for a in path)
+        if s.time > read and not seen:
+            return s.path.removeprefix(f"{trace.path}.")
+    return None
 
 
 class _Points:
     """Puts the points of a block together from its additions."""
 
     def __init__(
-        self, trace: Trace, path: list[Addition], roles: list[str], *, parallel: bool
+        self,
+        trace: Trace,
+        path: list[Addition],
+        roles: list[str],
+        norms: set[str],
+        *,
+        parallel: bool,
     ) -> None:
         self.trace, self.path, self.roles, self.parallel = trace, path, roles, parallel
+        # Some have linear layers of their own, as gates.
+        self.norms = norms
         self.taps: dict[str, Tap] = {}
         # When each state passed, and its values.
         self.states: dict[str, tuple[int, torch.Tensor]] = {"resid_pre": (0, trace.entry)}
@@ -214,14 +239,16 @@ class _Points:
         else:
             self.refused[inner] = self._no_projection(source)
         until = last.began if last is not None else source.time
-        first = next(
-            (
-                s
-                for s in self.trace.seen
-                if begin < s.time < until and s.side == "input" and self._is_read(s)
-            ),
-            None,
-        )
+        read = [
+            (role_of(s.path.removeprefix(self.trace.path)), s)
+            for s in self.trace.seen
+            if begin < s.time < until
+            and s.side == "input"
+            and not any(s.path.startswith(f"{norm}.") for norm in self.norms)
+            and self._is_read(s)
+        ]
+        # Those of another part of the block, by their names, may come first.
+        first = next((s for name in (role, None) for own, s in read if own == name), None)
         if first is None:
             self.refused[f"{role}_norm"] = "its first linear layers read no state of one module"
         else:

@@ -35,12 +35,12 @@ def roles_of(trace: Trace, path: list[Addition], *, parallel: bool) -> list[str]
     begin = -1
     for source in sorted((a.source for a in path), key=lambda s: s.began):
         linear = {
-            _role(s.path.removeprefix(trace.path))
+            role_of(s.path.removeprefix(trace.path))
             for s in trace.seen
             if begin < s.time <= source.time and is_linear(s.module)
         } - {None}
-        own = _role(source.path.removeprefix(trace.path))
-        own = own or _role(type(source.module).__name__, last=True)
+        own = role_of(source.path.removeprefix(trace.path))
+        own = own or role_of(type(source.module).__name__, last=True)
         named = linear.pop() if len(linear) == 1 else own
         if named is None or named in roles or len({named, *roles}.intersection(MIXERS)) > 1:
             return None
@@ -50,7 +50,7 @@ def roles_of(trace: Trace, path: list[Addition], *, parallel: bool) -> list[str]
     return roles if parallel or roles == in_order else None
 
 
-def _role(name: str, *, last: bool = False) -> str | None:
+def role_of(name: str, *, last: bool = False) -> str | None:
     """Return the role that a name indicates.
 
     If it indicates several, the first one counts in a path, where ``mlp.conv`` is part of an MLP,

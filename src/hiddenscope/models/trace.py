@@ -127,8 +127,9 @@ def is_norm(module: torch.nn.Module) -> bool:
 
 def is_linear(module: torch.nn.Module) -> bool:
     """Whether a module is a linear layer, of whatever kind."""
-    # Quantised layers and adapters keep their weights in their own ways, but say what they are.
-    if re.search(r"linear|conv1d", type(module).__name__.lower()):
+    # Quantised layers and adapters keep their weights in their own ways, but say what they are at
+    # the end of their names (Linear4bit, WQLinear_GEMM), where KimiLinearMLP says another thing.
+    if re.search(r"(linear|conv1d)(\d\w*|_\w*)?$", type(module).__name__.lower()):
         return True
     weight = getattr(module, "weight", None)
     return next(module.children(), None) is None and getattr(weight, "ndim", 0) == 2
