@@ -501,8 +501,12 @@ def test_without_a_site_of_the_trunk_there_is_no_r2() -> None:
     x = np.random.default_rng(0).normal(size=(1, 9, 4)).astype(np.float32)
     p = hs.from_states({"block.0.attn_out": x})
     for ask in (p.r2, p.covariance, p.wing):
-        with pytest.raises(InputError, match="'residual' holds no site of the trunk"):
+        with pytest.raises(InputError, match=r"'residual' holds no site of the trunk.* as well$"):
             ask()
+    # Measuring the trunk as well would not help what has a basis of its own.
+    inner = hs.from_states({"block.0.mlp_act": x}).on("mlp_act")
+    with pytest.raises(InputError, match=r"'mlp_act' holds no site of the trunk.* kept$"):
+        inner.r2()
 
 
 # Channels

@@ -285,6 +285,13 @@ def test_the_command_says_what_it_wrote_and_what_is_special(run: Run, tmp_path: 
     assert [f.name for f in (tmp_path / "out").iterdir()] == ["scales.pt"]
     with pytest.raises(OutputError, match="cannot write the activation scales"):
         hs.open(path).export_smoothquant(path / "scales.pt")
+    for wrong in (None, 5, [], "scales", tmp_path / "scales.safetensors"):
+        with pytest.raises(InputError, match=r"a name that ends in \.pt, \.pth, \.bin: got "):
+            hs.open(path).export_smoothquant(wrong)
+    code, _, error = run("export", "smoothquant", path, "-o", "scales.npz")
+    assert code == 2
+    assert "ends in .pt" in error
+    assert not [f for f in tmp_path.iterdir() if f.name.startswith("scales")]
 
 
 def test_values_that_are_not_finite_are_left_out_and_said(tmp_path: Path) -> None:
@@ -344,8 +351,8 @@ def test_what_the_last_layer_of_an_mlp_reads_is_counted_but_not_by_the_papers_ru
     assert "hiddenscope/outlier_channels" not in p.metrics()
     verdict = p.claims().loc["outlier_channels"]
     assert verdict["verdict"] == "cannot be told"
-    both = planted(attn_norm=8, mlp_act=8)
+    both = planted(attn_norm=8, mamba_norm=8)
     assert analysis.channel_words(both.outliers()) == (
-        f"1 outlier channel: 3 at attn_norm {often}; 1 channel {beside}: 3 at mlp_act {often}"
+        f"1 outlier channel: 3 at attn_norm {often}; 1 channel {beside}: 3 at mamba_norm {often}"
     )
     assert both.metrics()["hiddenscope/outlier_channels"] == 1

@@ -215,6 +215,16 @@ def test_a_point_that_there_is_not_is_refused_by_name(kind: str, pattern: str, s
         hs.record(families.make(kind), sites=pattern)
 
 
+def test_a_decoder_of_ours_reads_the_text_shifted_right_and_says_so() -> None:
+    model = tiny.make("bart")
+    p = hs.profile(model, text=TEXT, max_tokens=40, tokenizer=load("demo").tokenizer)
+    assert p.manifest["decoder_reads"].startswith("the text shifted right by one token: ")
+    with hs.record(model) as recorder, torch.no_grad():
+        model(input_ids=IDS, decoder_input_ids=IDS[:, :5])
+    # What a decoder of somebody else's loop reads is theirs to say.
+    assert "decoder_reads" not in recorder.profile().manifest
+
+
 def test_an_encoder_decoder_has_two_streams() -> None:
     model = families.make("t5")
     with hs.record(model, sites="all") as recorder, torch.no_grad():

@@ -238,6 +238,26 @@ class TestFromStates:
             p = hs.from_states({"embed": x})
         assert p.moments("all").loc["embed", "tokens"] == 3
 
+    def test_points_in_another_basis_are_streams_of_their_own(self) -> None:
+        rng = np.random.default_rng(3)
+        states = {
+            "embed": rng.normal(size=(2, 5, 4)),
+            "block.0.attn_mix": rng.normal(size=(2, 5, 4)),
+            "block.0.mlp_act": rng.normal(size=(2, 5, 9)),
+            "block.0.resid_post": rng.normal(size=(2, 5, 4)),
+        }
+        p = hs.from_states(states)
+        assert p.streams == ["residual", "attn_mix", "mlp_act"]
+        assert p.sites == ["embed", "block.0.resid_post"]
+        assert p.r2("pooled", "all")["site_a"].values.tolist() == ["embed", "block.0.resid_post"]
+        for site, x in states.items():
+            point = site.partition("0.")[2]
+            of = p.on(point) if point in p.streams else p
+            found = of.moments("all").loc[site]
+            assert found["std"] == pytest.approx(x.astype(np.float32).std(ddof=1, dtype=float))
+            assert found["tokens"] == 10
+        assert p.manifest["model"]["width"] == 4
+
     @pytest.mark.parametrize(
         ("states", "options", "says"),
         [
@@ -251,6 +271,11 @@ class TestFromStates:
                 {"embed": np.zeros((1, 4, 2)), "final_norm": np.zeros((1, 5, 2))},
                 {},
                 "one shape",
+            ),
+            (
+                {"block.0.mlp_act": np.zeros((1, 5, 3)), "embed": np.zeros((1, 4, 2))},
+                {},
+                "as many tokens, got (1, 4, 2) at embed and (1, 5, 3) at block.0.mlp_act",
             ),
         ],
     )

@@ -39,7 +39,8 @@ tree["residual/moments"]["mean"]
 The root says what the file is (`title`, `description`, `source`) and `how_to_open` it, in words for
 whoever meets it in another tool; `schema_version`, and as JSON `manifest` (model, tokenizer, text,
 thresholds, versions, time) and `checks` (what the run checked of itself). Below it lies a group
-for each stream (`residual`; of an encoder-decoder also `decoder`), and in each the groups below.
+for each stream (`residual`; of an encoder-decoder `encoder` and `decoder`, which in a profile reads
+the text shifted right by one token: `decoder_reads` in the manifest), and in each the groups below.
 An older file lacks what a later schema added, and any group but {
     " and ".join(f"`{name}`" for name in schema.REQUIRED)
 } may be absent: only what would be answered from it is

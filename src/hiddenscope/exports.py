@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hiddenscope import analysis
 from hiddenscope.atomic import replacing
+from hiddenscope.errors import InputError
 
 if TYPE_CHECKING:
     import xarray as xr
+
+
+SUFFIXES = (".pt", ".pth", ".bin")
 
 
 def smoothquant(tree: xr.DataTree, path: str | Path) -> Path:
@@ -32,9 +37,17 @@ def smoothquant(tree: xr.DataTree, path: str | Path) -> Path:
     ------
     ProfileError
         The profile lacks what linear layers read.
+    InputError
+        `path` is no path, or its name does not end as those of torch's files do.
     OutputError
         The place cannot be written.
     """
+    if not isinstance(path, str | os.PathLike) or Path(path).suffix not in SUFFIXES:
+        msg = (
+            f"activation scales are written by torch.save, to a name that ends in "
+            f"{', '.join(SUFFIXES)}: got {path!r}"
+        )
+        raise InputError(msg)
     scales = analysis.activation_scales(tree).scales
     # A profile is opened and looked at without torch.
     import torch  # noqa: PLC0415

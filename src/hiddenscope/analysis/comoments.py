@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hiddenscope.analysis.cache import cached
-from hiddenscope.analysis.views import group, strata_index
+from hiddenscope.analysis.views import group, site_names, strata_index
 from hiddenscope.errors import InputError
+from hiddenscope.sites import OWN_BASIS, Site
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,8 +148,11 @@ def comoments_of(stream: xr.DataTree, view: str) -> Comoments:
     if not data.sizes["site_a"]:
         msg = (
             f"the stream {stream.name!r} holds no site of the trunk, and only between those are "
-            "covariance and R² kept: measure it with --sites trunk as well"
+            "covariance and R² kept"
         )
+        # Nothing is ever compared with what has a basis of its own.
+        if Site(site_names(stream)[0]).point not in OWN_BASIS:
+            msg += ": measure it with --sites trunk as well"
         raise InputError(msg)
     k = strata_index(stream, view)
     weights = np.asarray(data["count"].values, np.float64)[k]

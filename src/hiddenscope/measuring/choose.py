@@ -94,7 +94,7 @@ def site_table(structure: Structure, chosen: Mapping[str, Sequence[str]]) -> pd.
     rows = []
     for name, sites in chosen.items():
         stream = structure[name]
-        groups = group_by_basis(stream, sites)
+        groups = group_by_basis(stream.name, stream.width, stream.widths(sites))
         of = {site: group for group, held in groups.items() for site in held}
         taps, read = stream.taps, structure.linear.read.get(name, {})
         rows += [

@@ -14,14 +14,16 @@ from hiddenscope.errors import InputError
 from hiddenscope.measuring.assemble import assemble
 from hiddenscope.measuring.layouts import make_layout, make_options
 from hiddenscope.measuring.manifest import describe_tokenizer
-from hiddenscope.measuring.streams import set_apart
+from hiddenscope.measuring.streams import group_by_basis, set_apart
 from hiddenscope.models import RESIDUAL
-from hiddenscope.sites import Site
+from hiddenscope.sites import OWN_BASIS, Site
 from hiddenscope.stats import Batch, StreamState, find_massive, gather
 from hiddenscope.strata import PADDING, PLAIN, REGULAR
 from hiddenscope.tokens import NO_TOKEN, Tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import ArrayLike, NDArray
     from transformers import PreTrainedTokenizerBase
 
@@ -43,8 +45,9 @@ def from_states(
     Parameters
     ----------
     states : mapping of str to array or Tensor [batch, pos, channel]
-        By site, in the order of the forward pass; float32, bfloat16 or float16 (others are
-        rounded to float32).
+        By site; float32, bfloat16 or float16 (others are rounded to float32). Points in another
+        basis, such as ``mlp_act`` (`hiddenscope.sites.OWN_BASIS`), may have their own number of
+        channels and make a stream of their own.
     mask : array [batch, pos], optional
         0 for padding, 1 for every other token; positions are counted over the rest of each row.
     input_ids : array [batch, pos] of int, optional
@@ -73,8 +76,9 @@ def from_states(
     if tokenizer is not None:
         check_tokenizer(tokenizer)
     tensors = _tensors(states)
-    shape = next(iter(tensors.values())).shape
-    rows, length = int(shape[0]), int(shape[1])
+    widths = {site: int(x.shape[-1]) for site, x in tensors.items()}
+    width = widths[_first_of_stream(tensors)]
+    rows, length = next(iter(tensors.values())).shape[:2]
     real = np.ones((rows, length), bool) if mask is None else _mask(mask, rows, length)
     known = np.full((rows, length), NO_TOKEN, np.int64)
     if input_ids is not None:
@@ -96,8 +100,7 @@ def from_states(
         raise InputError(msg)
     chosen = make_options(PLAIN, options)
     trunk = [site for site in tensors if Site(site).in_trunk]
-    layout = make_layout(list(tensors), int(shape[2]), trunk=trunk, options=chosen)
-    state = StreamState(layout)
+    groups = group_by_basis(RESIDUAL, width, widths)
     held = {site: gather(tokens, x) for site, x in tensors.items()}
     massive = [
         find_massive(x, chosen.massive, chosen.massive_ratio)
@@ -106,19 +109,25 @@ def from_states(
     ]
     found = torch.stack(massive).any(0) if massive else None
     tokens, held = set_apart(tokens, held, found, chosen.strata)
-    state.update(Batch(layout, tokens, held))
+    made: dict[str, StreamState] = {}
+    for group, sites in groups.items():
+        own = trunk if group == RESIDUAL else []
+        layout = make_layout(sites, widths[sites[0]], trunk=own, options=chosen)
+        made[group] = StreamState(layout)
+        made[group].update(Batch(layout, tokens, {site: held[site] for site in sites}))
     counts = dict(zip(chosen.strata, tokens.count(len(chosen.strata)).tolist(), strict=True))
     blocks = sum(site.endswith(".resid_post") for site in tensors)
     dtypes = {s: str(x.dtype).removeprefix("torch.") for s, x in tensors.items()}
+    about = {"of": RESIDUAL, "tokens": counts, "state_dtype": dtypes}
     manifest = {
         "thresholds": chosen.thresholds,
         "kernel": kernels.NAME,
-        "streams": {RESIDUAL: {"of": RESIDUAL, "tokens": counts, "state_dtype": dtypes}},
+        "streams": dict.fromkeys(groups, about),
         "model": {
             "name": name,
             "state_dtype": dtypes,
             "blocks": blocks,
-            "width": int(shape[2]),
+            "width": width,
         },
         "tokenizer": describe_tokenizer(tokenizer),
         "corpus": {
@@ -128,7 +137,7 @@ def from_states(
             "padding": int((~real).sum()),
         },
     }
-    return assemble({RESIDUAL: state}, hf={}, manifest=manifest, checks=[], tokenizer=tokenizer)
+    return assemble(made, hf={}, manifest=manifest, checks=[], tokenizer=tokenizer)
 
 
 def _tensors(states: Any) -> dict[str, torch.Tensor]:
@@ -150,15 +159,24 @@ def _tensors(states: Any) -> dict[str, torch.Tensor]:
         tensors[name] = _tensor(name, values)
     # Whatever order they were given in: text would put block 10 before block 2.
     tensors = dict(sorted(tensors.items(), key=lambda item: Site(item[0]).depth))
-    first, expected = next((site, x.shape) for site, x in tensors.items())
+    first = _first_of_stream(tensors)
+    expected = tensors[first].shape
     for site, x in tensors.items():
-        if x.shape != expected:
+        compared = 2 if Site(site).point in OWN_BASIS else 3
+        if x.shape[:compared] != expected[:compared]:
+            what = "as many tokens" if compared == 2 else "one shape"
             msg = (
-                f"all sites must have one shape, got {tuple(expected)} at {first} and "
+                f"all sites must have {what}, got {tuple(expected)} at {first} and "
                 f"{tuple(x.shape)} at {site}"
             )
             raise InputError(msg)
     return tensors
+
+
+def _first_of_stream(sites: Iterable[str]) -> str:
+    """Return the first site in the basis of the residual stream, or else the first one."""
+    names = list(sites)
+    return next((name for name in names if Site(name).point not in OWN_BASIS), names[0])
 
 
 def _tensor(site: str, values: Any) -> torch.Tensor:

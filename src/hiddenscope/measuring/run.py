@@ -15,7 +15,7 @@ from hiddenscope.measuring.loop import Loop
 from hiddenscope.measuring.recorder import Recorder
 from hiddenscope.measuring.subject import subject, window_length
 from hiddenscope.measuring.unread import unread_checks
-from hiddenscope.models import DEMO, evaluation, repeatable
+from hiddenscope.models import DECODER, DEMO, evaluation, repeatable
 from hiddenscope.progress import Meter, Progress
 from hiddenscope.strata import CHAT, PLAIN
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from hiddenscope.measuring.engine import Engine
     from hiddenscope.profiles import Profile
 
 DEFAULT_BATCH_TOKENS = 4096
@@ -206,10 +207,21 @@ def profile(
     run = {
         "batch_tokens": batch_tokens,
         "threads": torch.get_num_threads(),
+        **_decoder_reads(recorder.engine),
         "seeds": {} if reading.drawn is None else {"sample_tokens": reading.drawn.seed},
     }
     left = unread_checks(described, loaded.identity)
     return recorder.build(state, described, run, lambda: [*left, *loop.independence.checks()])
+
+
+def _decoder_reads(engine: Engine) -> dict[str, str]:
+    """Say what a decoder reads, where there is one beside an encoder."""
+    if DECODER not in engine.streams:
+        return {}
+    return {
+        "decoder_reads": "the text shifted right by one token: first the token with which the "
+        "decoder starts, then at each position the token of the text before it"
+    }
 
 
 def _check_sample(sample_tokens: int | None, max_tokens: int | None, seed: int | None) -> None:

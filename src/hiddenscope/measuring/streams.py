@@ -19,7 +19,7 @@ from hiddenscope.stats import find_massive, gather
 from hiddenscope.strata import MASSIVE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from transformers import PreTrainedModel
 
@@ -31,29 +31,37 @@ if TYPE_CHECKING:
     from hiddenscope.tokens import Tokens
 
 
-def group_by_basis(stream: Stream, sites: Sequence[str]) -> dict[str, list[str]]:
-    """Sort sites into streams whose channels mean the same.
+def group_by_basis(name: str, width: int, widths: Mapping[str, int]) -> dict[str, list[str]]:
+    """Sort the sites of a stream into streams whose channels mean the same.
 
     Those in the basis of the residual stream keep its name; points in another one, or of another
     width, are named after their point: ``mlp_act`` or, in an encoder-decoder,
     ``decoder_mlp_act``; where a point's width differs between blocks, with the width behind.
+
+    Parameters
+    ----------
+    name : str
+        Of the stream.
+    width : int
+        Of the residual stream.
+    widths : mapping of str to int
+        Site → its channels.
     """
     apart: dict[str, str] = {}
-    widths: dict[str, set[int]] = {}
-    for site in sites:
-        point, width = Site(site).point or "", stream.width_of(site)
-        if point in OWN_BASIS or width != stream.width:
+    found: dict[str, set[int]] = {}
+    for site, wide in widths.items():
+        point = Site(site).point or ""
+        if point in OWN_BASIS or wide != width:
             apart[site] = point
-            widths.setdefault(point, set()).add(width)
-    prefix = "" if stream.name == RESIDUAL else f"{stream.name}_"
+            found.setdefault(point, set()).add(wide)
+    prefix = "" if name == RESIDUAL else f"{name}_"
     groups: dict[str, list[str]] = {}
-    for site in sites:
-        name = stream.name
+    for site, wide in widths.items():
+        group = name
         if site in apart:
             point = apart[site]
-            several = len(widths[point]) > 1
-            name = f"{prefix}{point}" + (f"_{stream.width_of(site)}" if several else "")
-        groups.setdefault(name, []).append(site)
+            group = f"{prefix}{point}" + (f"_{wide}" if len(found[point]) > 1 else "")
+        groups.setdefault(group, []).append(site)
     return groups
 
 
@@ -95,6 +103,7 @@ class MeasuredStream:
             model.get_submodule(stream.owner), stream, options.strata, special=special, bos=bos
         )
         trunk = {site.name for site in stream.trunk}
+        groups = group_by_basis(stream.name, stream.width, stream.widths(sites))
         self.layouts = {
             name: make_layout(
                 held,
@@ -102,7 +111,7 @@ class MeasuredStream:
                 trunk=[s for s in held if s in trunk and name == stream.name],
                 options=options,
             )
-            for name, held in group_by_basis(stream, self.sites).items()
+            for name, held in groups.items()
         }
         # A block reads bitwise what the one before wrote: it is captured and read once.
         known = set(self.sites)

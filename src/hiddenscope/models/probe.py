@@ -212,6 +212,12 @@ class _Probe:
         names = {RESIDUAL: "hidden_states"}
         key = names.get(self.name, f"{self.name}_hidden_states")
         held = tuple(getattr(result, key, None) or ())
+        if strange := [i for i, x in enumerate(held) if not isinstance(x, torch.Tensor)]:
+            msg = (
+                f"entry {strange[0]} of the {key} of {self.model} is a "
+                f"{type(held[strange[0]]).__name__} and no tensor, so its sites cannot be told"
+            )
+            raise ModelError(msg)
         # A projection to another width is the output, but no site.
         hf = self._hf(held, has_norm=end is not None and self.last.shape == last.shape)
         if not self.declared and len(hf) != max(len(held), 1):

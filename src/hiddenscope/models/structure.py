@@ -9,6 +9,8 @@ from hiddenscope.models.linear import LinearLayers
 from hiddenscope.sites import Site, trunk
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from hiddenscope.models.anatomy import Anatomy
     from hiddenscope.models.taps import Tap
 
@@ -109,6 +111,10 @@ class Stream:
         taps = {} if parsed.block is None else self.anatomies[parsed.block].taps
         tap = taps.get(parsed.point or "")
         return self.width if tap is None else tap.width
+
+    def widths(self, sites: Iterable[str]) -> dict[str, int]:
+        """Return how many channels each of some sites has."""
+        return {site: self.width_of(site) for site in sites}
 
     def refusals(self) -> dict[str, str]:
         """Say for each point that some block does not have why that is."""
