@@ -211,7 +211,7 @@ def plotly_figure(kind: str, prepared: Prepared, look: Look | None = None) -> di
     dict
         ``data`` and ``layout`` as Plotly's JavaScript takes them, arrays as base64. The layout
         fixes no colour of text or background; its ``meta`` holds what ``Plotly.relayout`` takes
-        for ``wide`` and for ``narrow`` screens.
+        on a screen from so many pixels' width on.
 
     Raises
     ------

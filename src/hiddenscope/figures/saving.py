@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 INTERACTIVE = ".html"
 SUFFIXES = (".png", ".svg", ".pdf", INTERACTIVE)
-NARROW_SCREEN = """
-const figure = document.getElementById("{plot_id}");
-if (window.innerWidth < 640) Plotly.relayout(figure, figure.layout.meta.narrow);
+FIT = """
+const figure = document.getElementById("{plot_id}"), { meta, width = Infinity } = figure.layout;
+const screens = Object.keys(meta), most = Math.min(window.innerWidth, width);
+Plotly.relayout(figure, meta[screens.findLast((s) => s <= most) ?? screens[0]]);
 """
 
 
@@ -68,7 +69,7 @@ def save(figure: Any, path: str | Path) -> Path:
         raise FigureError(msg)
     with replacing(target, "the figure") as made:
         if interactive:
-            figure.write_html(made, div_id="figure", post_script=NARROW_SCREEN)
+            figure.write_html(made, div_id="figure", post_script=FIT)
         else:
             figure.savefig(made)
     return target

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from hiddenscope import analysis
+from hiddenscope.figures.plotly.panels import SCREENS
 from hiddenscope.report import encode, policy
 from hiddenscope.report.sections import sections
 from hiddenscope.report.subject import subject
@@ -51,7 +52,9 @@ def render(tree: xr.DataTree, plotlyjs: str = "inline") -> str:
         sections=sections(shown),
         views={v: encode.text_of_reason(words) for v, words in shown.views.items()},
         sites=[(s, Site(s).label) for s in shown.sites],
-        settings=Markup(encode.for_script({"view": shown.view, "sites": shown.sites})),
+        settings=Markup(
+            encode.for_script({"view": shown.view, "sites": shown.sites, "screens": SCREENS})
+        ),
         policy=policy.policy(scripts, plotly.url),
         style=Markup(_part("page.css")),
         plotly=plotly,

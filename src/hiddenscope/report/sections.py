@@ -57,8 +57,8 @@ def _depth(s: Subject) -> Section:
         "how wide their distribution is, how heavy its tails are, and how long the hidden states.",
         [
             drawn(s, "depth", "Quantiles of activations by site"),
-            width_and_tails(s),
             drawn(s, "norms", "Norms of hidden states by site"),
+            width_and_tails(s),
         ],
     )
 

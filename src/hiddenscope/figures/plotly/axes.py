@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LETTER = 6.6
 """Width of a letter of a label in pixels."""
+BOLD = 7.2
+"""The same of a title."""
 LINE = 15.0
 """Height of a line of labels in pixels."""
 

@@ -35,6 +35,8 @@ USUAL: dict[str, Any] = {
     },
 }
 """A layout that fixes neither the colour of the paper nor that of text."""
+TITLE_STYLE = {"x": 0, "y": 1, "xanchor": "left", "yanchor": "bottom", "align": "left"}
+"""Of a panel's title."""
 CAPTION_STYLE = {
     "showarrow": False,
     "xref": "paper",

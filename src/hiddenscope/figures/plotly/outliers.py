@@ -100,10 +100,12 @@ def _map(sheet: Sheet, shown: LargestMagnitudes) -> None:
         tickformat=",d",
     )
     found = sheet.channel_colours(shown.loud)
-    gap = 13 * shown.channels / sheet.lengths("x")[1]
-    at = spread([float(c) for c in shown.numbered], gap, gap / 2, shown.channels - gap / 2)
+    wanted = [float(c) for c in shown.numbered]
+    gaps = [15 * shown.channels / length for length in sheet.lengths("x")]
+    at = [spread(wanted, gap, gap / 2, shown.channels - gap / 2) for gap in gaps]
     top_edge = float(sheet.layout["yaxis2"]["range"][1])
-    for channel, x in zip(shown.numbered, at, strict=True):
+    for i, channel in enumerate(shown.numbered):
+        sheet.vary(f"annotations[{len(sheet.layout['annotations'])}].ax", [float(x[i]) for x in at])
         sheet.write(
             f"<b>{channel}</b>",
             1,
@@ -113,7 +115,6 @@ def _map(sheet: Sheet, shown: LargestMagnitudes) -> None:
             arrowhead=0,
             arrowwidth=0.6,
             axref="x2",
-            ax=float(x),
             ay=-14,
             textangle=-90,
             yanchor="bottom",

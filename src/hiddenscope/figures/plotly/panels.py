@@ -2,19 +2,71 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hiddenscope.figures.plotly.axes import LETTER
-from hiddenscope.figures.plotly.values import lines
+from hiddenscope.figures.plotly.axes import BOLD, LETTER, LINE
+from hiddenscope.figures.plotly.values import escaped, lines
 
 if TYPE_CHECKING:
     from hiddenscope.figures.plotly.words import Words
 
-BREAK = 640
-"""In pixels: on a narrower screen panels stand one below another."""
-BAR = 420.0
+SCREENS = (320, 640, 900, 1300)
+"""Widths in pixels that a figure is laid out for: as the one before up to the next. On the first
+one, panels stand one below another."""
+LONGEST_BAR = 420.0
 """Length of a bar of colours in pixels, at most."""
+MARGINS, BAR, APART = 80.0, 90.0, 84.0
+"""Pixels beside all panels, for a bar of colours with its numbers, and between two panels for
+labels."""
+
+
+def screen(width: float) -> int:
+    """Return which of the `SCREENS` a figure is laid out for that is so wide."""
+    return max((s for s in SCREENS if s <= width), default=SCREENS[0])
+
+
+@dataclass(frozen=True)
+class Across:
+    """How panels stand side by side.
+
+    Attributes
+    ----------
+    width : float
+        Of the figure in pixels.
+    columns : int
+    share : float
+        Of what is left beside margins and a bar of colours, that the panels take.
+    """
+
+    width: float
+    columns: int
+    share: float
+
+    @property
+    def _room(self) -> float:
+        return max(self.width - MARGINS - BAR, 100.0)
+
+    @property
+    def apart(self) -> float:
+        """Return what lies between two panels, as a share of the room."""
+        return min(APART / self._room, 0.3) if self.columns > 1 else 0.0
+
+    @property
+    def wide(self) -> float:
+        """Return how wide a panel is, as a share of the room."""
+        return (self.share - self.apart * (self.columns - 1)) / self.columns
+
+    @property
+    def axis(self) -> float:
+        """Return how long the x axis of a panel is in pixels, at least."""
+        return self.wide * self._room
+
+    def broken(self, title: str) -> list[str]:
+        """Break the title of a panel: it may reach over what stands beside the axis."""
+        most = int((self.axis + (60.0 if self.columns > 1 else BAR)) / BOLD)
+        return textwrap.wrap(title, max(most, 8))
 
 
 @dataclass(frozen=True)
@@ -23,11 +75,12 @@ class Panels:
 
     Attributes
     ----------
-    count : int
+    titles : list of str
+        One for each.
     high : float
         Of a panel in pixels.
-    head, foot : float
-        Room above and below each.
+    over, foot : float
+        Room between a panel and its title, and below it.
     key : list of str
         The names of colours above all of them.
     bar : tuple of int
@@ -36,45 +89,48 @@ class Panels:
         Height of the figure, in place of that of the panels.
     """
 
-    count: int
+    titles: list[str]
     high: float
-    head: float
+    over: float
     foot: float
     key: list[str]
     bar: tuple[int, ...] = ()
     whole: float | None = None
 
-    def arranged(self, words: Words, columns: int, width: float, share: float) -> dict[str, Any]:
-        """Return sizes and places, as ``Plotly.relayout`` takes them, for a width in pixels."""
-        rows = -(-self.count // columns)
-        top = 12 + words.high + self._key_height(width) + self.head
+    def arranged(self, words: Words, across: Across) -> dict[str, Any]:
+        """Return sizes and places, as ``Plotly.relayout`` takes them."""
+        rows = -(-len(self.titles) // across.columns)
+        titles = [across.broken(title) for title in self.titles]
+        head = self.over + 4 + LINE * max(map(len, titles)) + any(self.titles)
+        top = 12 + words.high + self._key_height(across.width) + head
         bottom = self.foot + 14 * len(words.caption) + 4
-        gap = self.foot + self.head
+        gap = self.foot + head
         high = self.high
         if self.whole is not None:
             high = max((self.whole - top - bottom - (rows - 1) * gap) / rows, 40.0)
         body = rows * high + (rows - 1) * gap
-        apart = 0.09 if columns > 1 else 0.0
-        wide = (share - apart * (columns - 1)) / columns
         sizes: dict[str, Any] = {
             "height": round(top + body + bottom),
             "margin.t": round(top),
             "margin.b": round(bottom),
-            "legend.y": 1 + self.head / body,
+            "legend.y": 1 + head / body,
             "title.text": words.title,
             "annotations[0].text": lines(words.caption),
         }
-        for i in range(self.count):
-            row, column = divmod(i, columns)
-            left, low = column * (wide + apart), 1 - (row * (high + gap) + high) / body
-            sizes[f"xaxis{number(i)}.domain"] = [left, min(left + wide, 1.0)]
+        for i, title in enumerate(titles):
+            row, column = divmod(i, across.columns)
+            left = column * (across.wide + across.apart)
+            low = 1 - (row * (high + gap) + high) / body
+            if any(self.titles):
+                sizes[f"annotations[{i + 1}].text"] = f"<b>{lines(map(escaped, title))}</b>"
+            sizes[f"xaxis{number(i)}.domain"] = [left, min(left + across.wide, 1.0)]
             sizes[f"yaxis{number(i)}.domain"] = [max(low, 0.0), min(low + high / body, 1.0)]
         if self.bar:
             domains = [sizes[f"yaxis{number(i)}.domain"] for i in self.bar]
             high_end = max(high for _, high in domains)
-            length = min(high_end - min(low for low, _ in domains), BAR / body)
+            length = min(high_end - min(low for low, _ in domains), LONGEST_BAR / body)
             sizes |= {
-                "coloraxis.colorbar.x": share + 0.02,
+                "coloraxis.colorbar.x": across.share + 0.02,
                 "coloraxis.colorbar.y": high_end,
                 "coloraxis.colorbar.len": length,
             }

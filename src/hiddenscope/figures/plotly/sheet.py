@@ -1,4 +1,4 @@
-"""What an interactive figure is drawn on: panels, words and keys, for wide and narrow screens."""
+"""What an interactive figure is drawn on: panels, words and keys, for screens of any width."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from hiddenscope.figures.plotly.axes import site_ticks
-from hiddenscope.figures.plotly.defaults import AXIS, CAPTION_STYLE, USUAL, X_AXIS
+from hiddenscope.figures.plotly.defaults import AXIS, CAPTION_STYLE, TITLE_STYLE, USUAL, X_AXIS
 from hiddenscope.figures.plotly.palette import Palette
-from hiddenscope.figures.plotly.panels import BREAK, Panels, changed, number
-from hiddenscope.figures.plotly.values import escaped, typed
+from hiddenscope.figures.plotly.panels import SCREENS, Across, Panels, changed, number, screen
+from hiddenscope.figures.plotly.values import typed
 from hiddenscope.figures.plotly.words import worded
 
 if TYPE_CHECKING:
@@ -21,17 +21,15 @@ if TYPE_CHECKING:
 
 PIXELS = 96
 """In an inch."""
-WIDE, NARROW = 900, 360
-"""Widths in pixels for which a figure is laid out."""
-BAR = 90
-"""Room for a bar of colours and its numbers, in pixels."""
+USUAL_WIDTH = 900
+"""In pixels: what a figure looks like where nothing else is known."""
 
 
 class Sheet(Palette):
     """Panels of one figure, in a grid on a wide screen, one below another on a narrow one.
 
-    What differs between the two is kept in the layout, under ``meta``: ``wide`` and ``narrow``
-    hold what ``Plotly.relayout`` takes.
+    What differs between screens is kept in the layout, under ``meta``: for each of `SCREENS` what
+    ``Plotly.relayout`` takes.
 
     Parameters
     ----------
@@ -79,11 +77,15 @@ class Sheet(Palette):
         self.high, self._foot, self._over = high, foot, over
         self._bar: tuple[int, ...] = ()
         self._named: dict[int, int] = {}
-        self._variants: dict[str, tuple[Any, Any]] = {}
+        self._variants: dict[str, Sequence[Any]] = {}
         self.data: list[dict[str, Any]] = []
         self.layout: dict[str, Any] = deepcopy(USUAL)
-        # The caption is the first annotation.
+        # The caption is the first annotation, the panels' titles are those after it.
         self.layout["annotations"] = [CAPTION_STYLE | {"yshift": -foot}]
+        if any(panels):
+            for i in range(len(panels)):
+                above = {letter: f"{letter[0]}{number(i)} domain" for letter in ("xref", "yref")}
+                self.write("", i, **TITLE_STYLE, **above, yshift=over)
         for i in range(len(self.panels)):
             self.layout[f"xaxis{number(i)}"] = X_AXIS | {"anchor": f"y{number(i)}"}
             self.layout[f"yaxis{number(i)}"] = AXIS | {"anchor": f"x{number(i)}"}
@@ -135,19 +137,19 @@ class Sheet(Palette):
                 "ticktext": list(names),
             }
 
-    def vary(self, path: str, wide: Any, narrow: Any) -> None:
-        """Set what is one thing on a wide screen and another on a narrow one."""
-        self._variants[path] = (wide, narrow)
+    def vary(self, path: str, values: Sequence[Any]) -> None:
+        """Set what differs between the `SCREENS`."""
+        self._variants[path] = values
 
     def vary_axis(self, letter: str, panel: int, made: Callable[[float], dict[str, Any]]) -> None:
         """Set up an axis by its length in pixels."""
-        wide, narrow = (made(x) for x in self.lengths(letter))
-        for name, value in wide.items():
-            path = f"{letter}axis{number(panel)}.{name}"
-            if value == narrow[name]:
+        settings = [made(x) for x in self.lengths(letter)]
+        for name, value in settings[0].items():
+            values = [s[name] for s in settings]
+            if all(v == value for v in values):
                 self.axis(letter, panel, **{name: value})
             else:
-                self.vary(path, value, narrow[name])
+                self.vary(f"{letter}axis{number(panel)}.{name}", values)
 
     def sites_across(self, where: Places, panel: int = 0) -> None:
         """Set up an x axis of sites."""
@@ -155,12 +157,11 @@ class Sheet(Palette):
         self.axis("x", panel, title=where.title(), range=ends)
         self.vary_axis("x", panel, lambda room: site_ticks(where, room, across=True))
 
-    def lengths(self, letter: str) -> tuple[float, float]:
-        """Return how long an axis is in pixels, on a wide and on a narrow screen."""
+    def lengths(self, letter: str) -> list[float]:
+        """Return how long an axis is in pixels, at least, on each of the `SCREENS`."""
         if letter == "y":
-            return self.high, self.high
-        width = self._width or WIDE
-        return self._share * (width - BAR) / self._columns - 70, NARROW - BAR - 60
+            return [self.high] * len(SCREENS)
+        return [across.axis for across in self._across()]
 
     def write(self, text: str, panel: int = 0, **place: Any) -> None:
         """Write a text, escaped already, in a panel."""
@@ -192,6 +193,14 @@ class Sheet(Palette):
         usual["yanchor"] = "top"
         self.layout["coloraxis"] = {"colorscale": scale, "colorbar": usual | (bar or {})} | ends
 
+    def _across(self) -> list[Across]:
+        """Return how the panels stand on each of the `SCREENS`."""
+        usual = (self._columns, self._share)
+        return [
+            Across(self._width or width, *((1, 1.0) if width == SCREENS[0] else usual))
+            for width in SCREENS
+        ]
+
     @property
     def _width(self) -> float | None:
         return None if self.look.figsize is None else self.look.figsize[0] * PIXELS
@@ -199,49 +208,32 @@ class Sheet(Palette):
     def figure(self) -> dict[str, Any]:
         """Return the whole figure, as on a wide screen or in the size that the user chose."""
         self._lay_out()
-        chosen = int(self._width is not None and self._width < BREAK)
-        variants = [{k: pair[i] for k, pair in self._variants.items()} for i in (0, 1)]
-        changed(self.layout, variants[chosen])
-        self.layout["meta"] = {"wide": variants[0], "narrow": variants[1]}
+        variants = {
+            str(screen): {path: values[i] for path, values in self._variants.items()}
+            for i, screen in enumerate(SCREENS)
+        }
+        changed(self.layout, variants[str(screen(self._width or USUAL_WIDTH))])
+        self.layout["meta"] = variants
         return {"data": self.data, "layout": self.layout}
 
     def _lay_out(self) -> None:
         """Give every panel its place, and write titles, claim and caption."""
-        titled = any(self.panels)
         key = [t["name"] for t in self.data if t.get("showlegend")]
         self.layout["showlegend"] = bool(key)
-        for i, title in enumerate(self.panels):
-            if title:
-                self.write(
-                    f"<b>{escaped(title)}</b>",
-                    i,
-                    xref=f"x{number(i)} domain",
-                    yref=f"y{number(i)} domain",
-                    x=0,
-                    y=1,
-                    xanchor="left",
-                    yanchor="bottom",
-                    yshift=self._over,
-                )
         panels = Panels(
-            len(self.panels),
+            self.panels,
             self.high,
-            head=self._over + (20.0 if titled else 4.0),
+            over=self._over,
             foot=self._foot,
             key=key,
             bar=self._bar,
             whole=None if self.look.figsize is None else self.look.figsize[1] * PIXELS,
         )
-        wide, narrow = (
-            panels.arranged(
-                worded(self._shown, self.look, self._notes, width), columns, width, share
-            )
-            for width, columns, share in (
-                (self._width or WIDE, self._columns, self._share),
-                (self._width or NARROW, 1, 1.0),
-            )
-        )
-        for path, value in wide.items():
-            self.vary(path, value, narrow[path])
+        arranged = [
+            panels.arranged(worded(self._shown, self.look, self._notes, across.width), across)
+            for across in self._across()
+        ]
+        for path in arranged[0]:
+            self.vary(path, [a[path] for a in arranged])
         if self._width is not None:
             self.layout["width"] = self._width

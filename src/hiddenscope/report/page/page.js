@@ -72,16 +72,34 @@ function colour(site, sites) {
 const short = (site) => labels[site]?.replace(/^block /, "") ?? site;
 const GREY = "#808080";
 const axis = (more = {}) => ({ showline: false, ticks: "", zeroline: false, gridcolor: "rgba(128,128,128,.25)", automargin: true, ...more });
+const LETTER = 6.6, LINE = 15;
+const logarithmic = { type: "log", dtick: 1, exponentformat: "power", tickfont: { size: 9.6 } }; // Plotly writes powers larger.
 const layout = (height, more = {}) => ({
   height, margin: { l: 56, r: 16, t: 16, b: 48 }, font: { size: 12, color: GREY }, showlegend: false,
   paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest", ...more,
 });
 
-function siteAxis(sites, more = {}) {
-  const step = Math.ceil(sites.length / (innerWidth < 700 ? 6 : 13)), at = [];
-  const apart = (i) => [i - 1, i + 1].every((j) => step === 1 || !HIGHLIGHT[sites[j]]);
-  sites.forEach((s, i) => { if (HIGHLIGHT[s] || (i % step === 0 && apart(i))) at.push(i); });
-  return axis({ tickvals: at, ticktext: at.map((i) => short(sites[i]).replace(" ", "<br>")), tickangle: 0, ...more });
+// Labels that do not touch on an axis of so many pixels: words first, then every second block, …
+function siteAxis(sites, room, across, more = {}) {
+  const texts = sites.map((s) => (across ? short(s).replace(" ", "<br>") : short(s))), each = room / sites.length;
+  const extent = (i) => (across ? LETTER * Math.max(...texts[i].split("<br>").map((t) => t.length)) + 4 : LINE);
+  const blocks = sites.flatMap((s, i) => (HIGHLIGHT[s] ? [] : [i])), most = Math.max(0, ...blocks.map(extent));
+  const step = [1, 2, 4, 5, 10, 20, 25, 50].find((n) => n * each >= most) ?? 100;
+  const at = sites.flatMap((s, i) => (HIGHLIGHT[s] ? [i] : []));
+  for (const i of blocks.filter((_, n) => n % step === 0)) {
+    if (at.every((j) => Math.abs(i - j) * each >= (extent(i) + extent(j)) / 2)) at.push(i);
+  }
+  return axis({ tickvals: at, ticktext: at.map((i) => texts[i]), tickangle: 0, ticks: "outside", tickcolor: "rgba(0,0,0,0)", ...more });
+}
+
+// Break a text into lines of so many letters.
+function wrapped(text, most) {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const last = lines.pop(), longer = last ? `${last} ${word}` : word;
+    lines.push(...(longer.length > most && last ? [last, word] : [longer]));
+  }
+  return lines;
 }
 
 function asinhTicks(low, high, linear) {
@@ -102,15 +120,15 @@ const finite = (values) => Array.from(values, (v) => (Number.isFinite(v) ? v : n
 const columns = (names, values) => names.map((name, i) => ({ name, values: values[i] }));
 
 // Figures that the page draws itself -------------------------------------------------------------
-// Each takes what is shown in a view, what all views share and what the reader chose, and returns
-// data and layout for Plotly and the columns of its table.
+// Each takes what is shown in a view, what all views share, what the reader chose and how many
+// pixels wide its place is, and returns data and layout for Plotly and the columns of its table.
 const build = {};
 
 build.drawn = (shown) => ({ data: shown.data, layout: shown.layout, table: shown.table });
 
-build.moments = (shown) => {
+build.moments = (shown, common, chosen, width) => {
   const { sites } = shown, at = sites.map((_, i) => i), data = [];
-  const one = innerWidth < 700, more = { grid: { rows: one ? 2 : 1, columns: one ? 1 : 2, pattern: "independent", xgap: 0.14, ygap: 0.3 } };
+  const one = width < settings.screens[1], room = one ? width - 80 : 0.43 * (width - 80), more = { grid: { rows: one ? 2 : 1, columns: one ? 1 : 2, pattern: "independent", xgap: 0.14, ygap: 0.3 } };
   [["std", "standard deviation"], ["kurtosis", "excess kurtosis"]].forEach(([key, name], i) => {
     const suffix = i ? "2" : "", values = decode(shown[key]);
     data.push({
@@ -118,9 +136,8 @@ build.moments = (shown) => {
       line: { color: "#7f9fc4", width: 1.2 }, marker: { size: 7, color: sites.map((s) => colour(s, sites)) },
       text: sites.map((s) => plain(labels[s])), hovertemplate: `%{text}<br>${name} %{y:.4~g}<extra></extra>`,
     });
-    more[`xaxis${suffix}`] = siteAxis(sites, { title: { text: "after block" } });
-    const logarithmic = farApart(values);
-    more[`yaxis${suffix}`] = axis({ title: { text: name }, type: logarithmic ? "log" : "linear", ...(logarithmic ? { dtick: 1, exponentformat: "power" } : {}) });
+    more[`xaxis${suffix}`] = siteAxis(sites, room, true, { title: { text: "after block" } });
+    more[`yaxis${suffix}`] = axis({ title: { text: name }, ...(farApart(values) ? logarithmic : {}) });
   });
   return { data, layout: layout(one ? 560 : 320, { ...more, margin: { l: 56, r: 16, t: 16, b: 64 } }), table: shown.table };
 };
@@ -130,7 +147,7 @@ const DENSITY = {
   logistic: (x, loc, s) => 1 / (4 * s * Math.cosh((x - loc) / (2 * s)) ** 2),
 };
 
-build.histogram = (shown, common, chosen) => {
+build.histogram = (shown, common, chosen, width) => {
   const left = decode(shown.left), right = decode(shown.right), heights = rows(decode(shown.heights), left.length);
   const linear = shown.scale === "linear", share = shown.y === "share";
   const place = linear ? (v) => v : (v) => Math.asinh(v / shown.linear);
@@ -156,22 +173,23 @@ build.histogram = (shown, common, chosen) => {
     });
   }
   const ticks = linear ? {} : asinhTicks(left[0], right[right.length - 1], shown.linear);
+  const beyond = shown.beyond.map((text) => wrapped(text, (width - 90) / 2 / 5.8));
   const notes = shown.beyond.map((text, i) => text && {
-    text: plain(text), showarrow: false, xref: "paper", yref: "paper", x: i, y: 1, xanchor: i ? "right" : "left", yanchor: "bottom", font: { size: 11, color: GREY },
+    text: beyond[i].map(plain).join("<br>"), align: i ? "right" : "left", showarrow: false, xref: "paper", yref: "paper", x: i, y: 1, yshift: 6, xanchor: i ? "right" : "left", yanchor: "bottom", font: { size: 11, color: GREY },
   }).filter(Boolean);
   return {
     data,
     layout: layout(440, {
-      margin: { l: 64, r: 16, t: 40, b: 48 }, annotations: notes,
+      margin: { l: 64, r: 16, t: 18 + LINE * Math.max(...beyond.map((lines) => lines.length)), b: 48 }, annotations: notes,
       xaxis: axis({ title: { text: linear ? "activation" : "activation (asinh scale)" }, ...ticks }),
-      yaxis: axis({ title: { text: share ? "share of values in a bin" : "density per unit" }, type: chosen.log ? "log" : "linear", exponentformat: "power", ...(chosen.log ? { dtick: 1 } : {}) }),
+      yaxis: axis({ title: { text: share ? "share of values in a bin" : "density per unit" }, ...(chosen.log ? logarithmic : {}) }),
     }),
     caption: shown.caption + (at >= 0 && chosen.fits ? ` · dashed: a normal, dotted: a logistic, fitted to ${labels[state.site]}` : ""),
     table: columns(["from", "to", ...drawn.map((s) => `${share ? "share" : "density"} at ${labels[s]}`)], [left, right, ...drawn.map((s) => heights[shown.sites.indexOf(s)])]),
   };
 };
 
-build.matrix = (shown, common, chosen) => {
+build.matrix = (shown, common, chosen, width) => {
   const { sites } = shown, n = sites.length, k = Math.min(chosen.k, shown.pooled.length - 1);
   const flat = decode(chosen.what === "pooled" ? shown.pooled[k] : shown[chosen.what]), z = rows(flat, n);
   const signed = chosen.what === "covariance";
@@ -183,6 +201,7 @@ build.matrix = (shown, common, chosen) => {
   const top = signed ? Math.asinh(reach / linear) : 1;
   const what = { pooled: "R²", within: "R² within channels", covariance: "covariance" }[chosen.what];
   const out = chosen.what === "pooled" && k ? ` without channel${k > 1 ? "s" : ""} ${shown.loudest.slice(0, k).join(", ")}` : "";
+  const most = Math.max(440, Math.min(700, 290 + 12 * n)), high = Math.max(420, Math.min(680, 260 + 12 * n));
   const refused = chosen.what === "pooled" && chosen.k > k ? ` · ${shown.refused}` : "";
   return {
     data: [{
@@ -191,11 +210,11 @@ build.matrix = (shown, common, chosen) => {
       text: z.map((_, i) => z.map((_, j) => `${names[i]} and ${names[j]}`)), hovertemplate: `%{text}<br>${what} %{customdata}<extra></extra>`,
       colorbar: { thickness: 10, outlinewidth: 0, len: 0.9, title: { text: what, side: "right" }, ...ticks },
     }],
-    layout: layout(Math.max(420, Math.min(680, 260 + 12 * n)), {
-      xaxis: siteAxis(sites, { showgrid: false, title: { text: "after block" } }),
-      yaxis: siteAxis(sites, { showgrid: false, autorange: "reversed", title: { text: "after block" } }),
+    layout: layout(high, {
+      xaxis: siteAxis(sites, Math.min(most, width) - 150, true, { showgrid: false, title: { text: "after block" } }),
+      yaxis: siteAxis(sites, Math.min(high, width) - 80, false, { showgrid: false, autorange: "reversed", title: { text: "after block" } }),
     }),
-    most: Math.max(440, Math.min(700, 290 + 12 * n)),
+    most,
     caption: `${shown.caption}${out ? ` · ${what}${out}` : ""}${refused} · choose a cell to see its two sites against each other below`,
     table: columns(["site", ...sites.map((s) => labels[s])], [sites.map((s) => labels[s]), ...z]),
   };
@@ -265,7 +284,7 @@ build.map = (shown, common) => {
       xaxis: axis({ showgrid: false, tickvals: kept.map((_, i) => i), ticktext: bare.map(plain), tickangle: -90, tickfont: { size: 10 } }),
       yaxis: axis({ showgrid: false, title: { text: "channel" }, autorange: "reversed", tickvals: channels.map((_, i) => i).filter((i) => i % 4 === 0), ticktext: channels.filter((_, i) => i % 4 === 0).map(String), tickfont: { size: 10 } }),
     }),
-    wide: 40 + 11 * kept.length,
+    wide: 170 + 13 * kept.length,
     table: columns(["token", "position", ...channels.map((c) => `channel ${c}`)], [kept.map((t) => common.pieces[t]), kept.map((t) => common.positions[t]), ...channels.map((_, c) => kept.map((t) => values[t][c]))]),
   };
 };
@@ -351,7 +370,8 @@ async function draw(figure) {
     $(".options", node).append(...controls);
   }
   figure.chosen?.tell?.(shown);
-  const made = build[figure.held.build](shown, figure.held, figure.chosen);
+  const width = figure.width = parts[0].clientWidth;
+  const made = build[figure.held.build](shown, figure.held, figure.chosen, width);
   figure.made = made;
   $(".claim", node).textContent = made.claim ?? (shown.claim && `${shown.claim}.`);
   $(".caption", node).textContent = made.caption ?? shown.caption;
@@ -362,10 +382,9 @@ async function draw(figure) {
     missing.textContent = "Not drawn: Plotly’s script could not be loaded. The numbers are under “Data”.";
     return;
   }
-  const narrow = isNarrow(plot);
   plot.style.minWidth = `${made.wide ?? 0}px`;
   plot.style.maxWidth = made.most ? `${made.most}px` : "";
-  const whole = fitted(made.layout, narrow);
+  const whole = fitted(made.layout, width);
   if (made.most) whole.height = Math.min(whole.height, Math.max(300, $(".frame", node).clientWidth + 20));
   Object.assign(whole, { width: undefined, autosize: true, dragmode: coarse ? false : whole.dragmode ?? "zoom" });
   plot.style.height = `${whole.height ?? 400}px`;
@@ -382,15 +401,15 @@ async function draw(figure) {
   }
 }
 
-const isNarrow = (plot) => plot.parentElement.clientWidth < 640;
+const screenOf = (width) => settings.screens.findLast((least) => least <= width) ?? settings.screens[0];
 
-// A figure of the package says under `meta` what differs between a wide and a narrow screen.
-function fitted({ meta, ...own }, narrow) {
+// A figure of the package says under `meta` what differs between screens.
+function fitted({ meta, ...own }, width) {
   const whole = structuredClone(own);
   const style = getComputedStyle(document.documentElement);
   // Plotly’s own colour of words is for white paper alone.
   whole.font = { color: style.getPropertyValue("--soft").trim(), ...whole.font, family: style.getPropertyValue("--sans") };
-  for (const [path, value] of Object.entries(meta?.[narrow ? "narrow" : "wide"] ?? {})) {
+  for (const [path, value] of Object.entries(meta?.[screenOf(width)] ?? {})) {
     const steps = path.replaceAll("[", ".").replaceAll("]", "").split("."), last = steps.pop();
     let place = whole;
     for (const step of steps) place = place[step] ??= {};
@@ -463,7 +482,7 @@ function csv(figure) {
 
 async function picture(figure, format) {
   const style = getComputedStyle(document.documentElement), ink = style.getPropertyValue("--ink").trim(), paper = style.getPropertyValue("--paper").trim();
-  const { data } = figure.made, own = fitted(figure.made.layout, isNarrow(figure.plot)), width = figure.plot.clientWidth || 900, height = (own.height ?? 400) + 40;
+  const { data } = figure.made, width = figure.plot.clientWidth || 900, own = fitted(figure.made.layout, width), height = (own.height ?? 400) + 40;
   const title = { text: plain($("h3", figure.node).textContent), x: 0.01, xanchor: "left", y: 0.98, yanchor: "top", font: { size: 15, color: ink } };
   const whole = { ...own, title, width, height, autosize: false, paper_bgcolor: paper, plot_bgcolor: paper, margin: { ...own.margin, t: (own.margin?.t ?? 20) + 40 }, font: { ...own.font, color: ink } };
   const address = await window.Plotly.toImage({ data, layout: whole, config }, { format, width, height, scale: 2 });
@@ -541,10 +560,8 @@ $("#theme").addEventListener("click", () => {
 });
 addEventListener("hashchange", follow);
 
-let narrow = innerWidth < 700;
 addEventListener("resize", () => {
-  if (narrow === (narrow = innerWidth < 700)) return;
-  for (const figure of figures) refresh(figure);
+  for (const figure of figures) if (screenOf(figure.width) !== screenOf($(".frame", figure.node).clientWidth)) refresh(figure);
 });
 
 const near = new IntersectionObserver((seen) => {
