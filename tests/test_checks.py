@@ -768,8 +768,8 @@ class TestOfTheNumbers:
         check = measured(narrow)["resolution"]
         assert (check["passed"], check["level"], check["value"]) == (False, "warning", 2.0)
         assert check["detail"] == (
-            f"2 channels at block.0.resid_post vary by less than one step of {dtype} about their "
-            "mean: their moments and R² are those of the rounding"
+            f"2 channels at block.0.resid_post vary by less than one step of {dtype} about the "
+            "mean: moments and R² are those of the rounding"
         )
 
 

@@ -29,6 +29,7 @@ from hiddenscope.figures.covariance import short
 from hiddenscope.figures.histogram import FEW
 from hiddenscope.figures.look import Look
 from hiddenscope.figures.places import places
+from hiddenscope.figures.plotly.panels import SCREENS, screen
 from hiddenscope.figures.plotly.values import escaped, token_text, typed
 from hiddenscope.figures.r2 import hundredths
 from hiddenscope.figures.ridge import height
@@ -155,8 +156,10 @@ class TestEvery:
 
     def test_on_a_narrow_screen_panels_stand_one_below_another(self, kind: str) -> None:
         figure = drawn(kind)
-        wide, narrow = (figure["layout"]["meta"][k] for k in ("wide", "narrow"))
-        assert wide.keys() == narrow.keys()
+        assert list(figure["layout"]["meta"]) == [str(width) for width in SCREENS]
+        narrow, *others = figure["layout"]["meta"].values()
+        assert all(other.keys() == narrow.keys() for other in others)
+        wide = figure["layout"]["meta"][str(screen(900))]
         ends = sorted(v for k, v in narrow.items() if re.fullmatch(r"yaxis\d*\.domain", k))
         assert all(v == [0, 1] for k, v in narrow.items() if re.fullmatch(r"xaxis\d*\.domain", k))
         assert all(a[1] < b[0] for a, b in pairwise(ends))

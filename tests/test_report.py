@@ -53,6 +53,28 @@ VALUES = """(found) => {
   const bytes = Uint8Array.from(atob(found.bdata), (c) => c.charCodeAt(0));
   return Array.from(new types[found.dtype](bytes.buffer));
 }"""
+CLASHES = """() => {
+  // What is cut by the border of its figure, and what lies over another text, in pixels.
+  const found = [];
+  for (const figure of document.querySelectorAll('[data-figure]')) {
+    const svg = figure.querySelector('.main-svg')?.getBoundingClientRect();
+    const texts = [...figure.querySelectorAll('.plot svg text')]
+      .flatMap((t) => (t.querySelector('tspan.line') ? [...t.querySelectorAll('tspan.line')] : [t]))
+      .map((t) => [t.textContent, t.getBoundingClientRect()])
+      .filter(([text, box]) => text.trim() && box.width && box.height);
+    texts.forEach(([text, a], i) => {
+      const sides = [svg.left - a.left, a.right - svg.right, svg.top - a.top, a.bottom - svg.bottom];
+      if (Math.max(...sides) > 1.5) found.push([figure.id, 'cut', text]);
+      for (const [other, b] of texts.slice(i + 1)) {
+        const x = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+        const y = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+        if (x > 1 && y > 2.5) found.push([figure.id, text, other]);
+      }
+    });
+  }
+  return found;
+}"""
+PLURALS = "tokens|values|channels|sites|blocks|checks|others|words|delimiters|documents|windows"
 HOSTILE = [
     "<script>window.hacked=1</script>",
     "</script><script>window.hacked=1</script>",
@@ -118,6 +140,12 @@ class Seen:
 
     def drawn(self) -> None:
         self.page.wait_for_selector("html[data-ready]", timeout=30_000)
+
+    def resize(self, width: int) -> None:
+        """Give the page another width, and wait until its figures are drawn for it."""
+        self.page.set_viewport_size({"width": width, "height": 720})
+        self.page.evaluate("new Promise((f) => requestAnimationFrame(() => setTimeout(f, 50)))")
+        self.drawn()
 
     def choose(self, **chosen: str) -> None:
         """Choose a view or a site, unless it is chosen already, and wait until it is drawn."""
@@ -342,10 +370,34 @@ def test_on_a_telephone_in_the_dark(html: str, look: Look) -> None:
         ground = "getComputedStyle(document.documentElement).backgroundColor"
         dark = page.evaluate(ground)
         barriers(seen)
+        assert page.evaluate(CLASHES) == []
         page.click("#theme")
         sums = [sum(map(int, re.findall(r"\d+", c)[:3])) for c in (dark, page.evaluate(ground))]
         assert sums[0] < 200
         assert sums[1] > 600
+
+
+def test_wider_screens_are_filled_and_no_words_lie_over_each_other(shared: Seen) -> None:
+    page = shared.page
+    for width, least in ((768, 0.85), (2560, 0.8)):
+        shared.resize(width)
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.evaluate(CLASHES) == [], width
+        edges = "[...document.querySelectorAll('.figures')].map(f => f.getBoundingClientRect())"
+        left, right = page.evaluate(f"(r => [r[0].left, r[0].right])({edges})")
+        assert (right - left) / width > least
+        # Each section's figures reach the right edge of its column.
+        ends = page.evaluate(
+            "[...document.querySelectorAll('.figures')].map(g => Math.max(...[...g.children]"
+            ".map(f => f.getBoundingClientRect().right)))"
+        )
+        assert min(ends) > left + 0.95 * (right - left), width
+        measures = page.evaluate(
+            "[...document.querySelectorAll('.lead, .claim, .finding, .caption, dd')]"
+            ".map(p => p.clientWidth / parseFloat(getComputedStyle(p).fontSize))"
+        )
+        assert max(measures) < 80
+    shared.resize(1280)
 
 
 def test_nothing_bars_the_way(shared: Seen) -> None:
@@ -428,6 +480,8 @@ def test_a_script_that_was_changed_does_not_run(
 
 def few_states(kind: str) -> Profile:
     x = np.random.default_rng(0).normal(size=(2, 30, 8)).astype(np.float32)
+    if kind == "one value":
+        return hs.from_states({"embed": x[:1, :1, :1]}, causal=False)
     if kind == "one token":
         return hs.from_states({"embed": x[:1, :2], "block.0.resid_post": x[:1, :2]})
     if kind == "one site":
@@ -446,6 +500,7 @@ def few_states(kind: str) -> Profile:
         ("NaN", "needs care"),
         ("one site", "Not shown:"),
         ("one token", "First tokens left out: 1 of 2 tokens."),
+        ("one value", "1 site of 1 channel"),
         ("no sample", "this profile holds no sample"),
         ("encoder", "There are no first tokens: where attention looks both ways"),
         ("schema-1", "schema 1"),
@@ -463,7 +518,9 @@ def test_what_is_missing_is_said(kind: str, words: str, profile_file: Path, look
         p = few_states(kind)
     with look(report.render(p.dataset)) as seen:
         assert words in seen.page.inner_text("main")
-        assert seen.page.query_selector(".main-svg") is not None
+        assert (seen.page.query_selector(".main-svg") is None) == (kind == "one value")
+        shown = seen.page.text_content("main") or ""
+        assert re.findall(rf"(?<![\d.,:–])\b1 (?:{PLURALS})\b", shown) == []
 
 
 def test_states_that_are_nan_at_a_whole_site_or_zero_have_a_page(look: Look) -> None:

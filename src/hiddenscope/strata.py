@@ -15,6 +15,7 @@ import numpy as np
 
 from hiddenscope import arguments
 from hiddenscope.errors import ViewError
+from hiddenscope.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -118,12 +119,12 @@ class Strata(Sequence[str]):
         filled = [s for s, n in tokens.items() if n]
         missing = [s for s in filled if s not in chosen]
         if not missing:
-            return f"all {total:,} tokens"
+            return f"all {counted(total, 'token')}"
         if len(missing) < len(filled) - len(missing) or view == DEFAULT_VIEW:
             what = f"{_join(missing)} tokens left out"
         else:
             what = f"{_join([s for s in filled if s in chosen]) or 'no'} tokens only"
-        return f"{what}: {held:,} of {total:,} tokens"
+        return f"{what}: {held:,} of {counted(total, 'token')}"
 
     def assign(
         self,

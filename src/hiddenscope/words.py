@@ -31,6 +31,11 @@ def tick(value: float, _position: int | None = None) -> str:
     return f"{value:,.6g}".replace("-", "−")
 
 
+def counted(count: int, name: str, several: str = "") -> str:
+    """Write how many there are: ``1 token``, ``8,192 tokens``; `several` where an s is not all."""
+    return f"{count:,} {name if count == 1 else several or f'{name}s'}"
+
+
 def numbered(numbers: Sequence[int], most: int) -> str:
     """List the first of some numbers: ``3, 5, 8 and 2 more``."""
     more = f" and {len(numbers) - most} more" if len(numbers) > most else ""

@@ -12,7 +12,7 @@ from hiddenscope.analysis.largest import largest_by_channel
 from hiddenscope.analysis.summary import moments
 from hiddenscope.analysis.views import manifest, site_names
 from hiddenscope.errors import ProfileError
-from hiddenscope.words import missing_words, starred
+from hiddenscope.words import counted, missing_words, starred
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +54,8 @@ class ActivationScales:
         said += missing_words(self.missing)
         if self.nonfinite:
             total, sites = sum(self.nonfinite.values()), ", ".join(self.nonfinite)
-            said.append(f"{total:,} values that are NaN or infinite are left out, at {sites}")
+            are = ("value that is NaN or infinite is", "values that are NaN or infinite are")
+            said.append(f"{counted(total, *are)} left out, at {sites}")
         return said
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hiddenscope.analysis.outlier_channels import COUNTED_ONLY, by_the_rule
 from hiddenscope.analysis.outlying import NO_EXTREMES
 from hiddenscope.sites import Site
-from hiddenscope.words import numbered
+from hiddenscope.words import counted, numbered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ def massive_words(found: Outliers, most: int = 3) -> str:
     if table.empty:
         return f"no massive activations ({rule})"
     named = [_massive_channel(int(str(c)), row) for c, row in table.iloc[:most].iterrows()]
-    more = f"; and {len(table) - most} more channels" if len(table) > most else ""
+    more = f"; and {counted(len(table) - most, 'more channel')}" if len(table) > most else ""
     return f"massive activations ({rule}): {'; '.join(named)}{more}"
 
 
@@ -38,7 +38,7 @@ def _massive_channel(channel: int, row: pd.Series[str]) -> str:
     blocks = row["blocks"]
     where = f"block{'s' * (not blocks.isdigit())} {blocks}" if blocks else Site(row["site"]).label
     count = int(row["values"])
-    many = f"at least {count} values" if row["cut"] else f"{count} value{'s' * (count > 1)}"
+    many = f"{'at least ' if row['cut'] else ''}{counted(count, 'value')}"
     largest = f"{float(row['value']):,.0f}".replace("-", "−")
     token = f" at {row['piece']!r}" if row["piece"] else ""
     return f"channel {channel} in {where}, {many} at a site, up to {largest}{token}"

@@ -11,6 +11,7 @@ from hiddenscope.corpus.files import check_seekable
 from hiddenscope.corpus.sources import check_sources, documents, size, unread_files
 from hiddenscope.corpus.stdin import STDIN, STDIN_NAME, spooled
 from hiddenscope.corpus.tally import Tally
+from hiddenscope.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +62,7 @@ class Corpus:
         """What to call it in captions."""
         count = len(self.texts)
         named = [STDIN_NAME if source == STDIN else source for source in self.sources]
-        parts = [*([f"{count} given text{'s' * (count > 1)}"] if count else []), *named]
+        parts = [*([counted(count, "given text")] if count else []), *named]
         return ", ".join(parts[:3]) + (f" and {len(parts) - 3} more" if len(parts) > 3 else "")
 
     def unread_files(self) -> dict[str, str]:

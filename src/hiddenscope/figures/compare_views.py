@@ -12,6 +12,7 @@ from hiddenscope.analysis import density
 from hiddenscope.errors import FigureError
 from hiddenscope.figures.histogram import FEW
 from hiddenscope.figures.prepared import Prepared, Subject, a_few, far_apart, subject
+from hiddenscope.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -181,7 +182,7 @@ def _caption(one: Subject, other: Subject, panels: list[Panel], *, own: bool) ->
     words = " · ".join(f"{s.view}: {s.words}" for s in (one, other))
     return replace(one, words=words).caption(
         f"faint: fewer than {FEW} values in the bin",
-        f"{beyond:,} values beyond the range" if beyond else "",
+        f"{counted(beyond, 'value')} beyond the range" if beyond else "",
         "norms: the median and the middle 98 %",
         f"means: the {LOUDEST} loudest channels of either view" if own else "",
     )

@@ -10,6 +10,7 @@ import numpy as np
 from hiddenscope import analysis, arguments
 from hiddenscope.analysis import density
 from hiddenscope.figures.prepared import Prepared, subject
+from hiddenscope.words import counted
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -85,7 +86,7 @@ def prepare(
         claim=analysis.reach_words(s.stream, view, s.sites, next(b for b in kept if b <= 0.99)),
         caption=s.caption(
             f"bands hold the middle {named} and all of a site's values",
-            f"{values:,} values per site: too few for {missing}" if missing else "",
+            f"{counted(values, 'value')} per site: too few for {missing}" if missing else "",
             "asinh scale",
         ),
         sites=s.sites,

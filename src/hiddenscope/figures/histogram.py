@@ -10,7 +10,7 @@ from hiddenscope.analysis import density
 from hiddenscope.errors import FigureError
 from hiddenscope.figures.prepared import Prepared, subject
 from hiddenscope.sites import Site
-from hiddenscope.words import number
+from hiddenscope.words import counted, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +119,7 @@ def beyond_words(sites: pd.DataFrame) -> tuple[str, str]:
     for column, end, farthest in (("below", "min", "idxmin"), ("above", "max", "idxmax")):
         count = int(sites[column].sum())
         site = getattr(sites[end], farthest)()
-        values = f"{count:,} value{'s' * (count != 1)} beyond"
+        values = f"{counted(count, 'value')} beyond"
         far = f"farthest {number(float(sites.loc[site, end]))}\n({Site.parse(str(site)).label})"
         texts.append(f"{values},\n{far}" if count else "")
     return texts[0], texts[1]

@@ -10,7 +10,7 @@ import numpy as np
 from hiddenscope import analysis, arguments
 from hiddenscope.errors import FigureError
 from hiddenscope.sites import Site
-from hiddenscope.words import shorten
+from hiddenscope.words import counted, shorten
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -55,7 +55,7 @@ class Subject:
 
     def caption(self, *notes: str) -> str:
         """Join model, view and tokens in words with what else a caption says."""
-        parts = [self.model, self.words, f"{self.channels:,} channels", *notes]
+        parts = [self.model, self.words, counted(self.channels, "channel"), *notes]
         return " · ".join(p for p in parts if p)
 
 

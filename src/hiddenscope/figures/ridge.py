@@ -13,7 +13,7 @@ from hiddenscope.errors import FigureError
 from hiddenscope.figures.histogram import no_density
 from hiddenscope.figures.prepared import Prepared, subject
 from hiddenscope.sites import Site
-from hiddenscope.words import number
+from hiddenscope.words import counted, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,7 +115,7 @@ def _dominated_words(scales: pd.DataFrame) -> str:
     many = int((scales["dominated"] >= density.DOMINATED).sum())
     return (
         f"one value holds {float(scales['dominated'].max()):.0%} of the variance of "
-        f"{Site.parse(site).label} ({many} site{'s' * (many > 1)} of this kind), so σ says little: "
+        f"{Site.parse(site).label} ({counted(many, 'site')} of this kind), so σ says little: "
         "s is half the distance of the quantiles of 15.9 and 84.1 %"
     )
 
@@ -126,8 +126,7 @@ def _outside_words(scales: pd.DataFrame, *, usual: bool) -> str:
         return ""
     low, high = number(float(scales["min"].min())), number(float(scales["max"].max()))
     most = "about 1 in 10,000 of a site at most on either side, " if usual else ""
-    values = f"{count:,} value{'s' * (count != 1)}"
-    return f"beyond the x axis: {values}, {most}as far as {low} and {high}"
+    return f"beyond the x axis: {counted(count, 'value')}, {most}as far as {low} and {high}"
 
 
 def height(density: NDArray[np.float64], top: float) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from hiddenscope.analysis import density
 from hiddenscope.analysis.token_tables import plane
 from hiddenscope.errors import FigureError
 from hiddenscope.figures.prepared import Prepared, Subject, a_few, subject
+from hiddenscope.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,7 +149,7 @@ def prepare(
         title=f"Activations by {'token' if points else 'position'} and by channel, {s.model}",
         claim=analysis.loudest_words(s.stream, view),
         caption=s.caption(
-            "" if whole else f"a sample of {tokens:,} tokens, the same at every site",
+            "" if whole else f"a sample of {counted(tokens, 'token')}, the same at every site",
             "tokens of several windows side by side" if several else "",
             "rings: the largest magnitudes of all tokens",
             "" if points else "lines: mean ± σ by position, smallest and largest by channel",

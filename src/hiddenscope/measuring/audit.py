@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hiddenscope.capture import Check
 from hiddenscope.models import DYNAMIC, padding_shift
+from hiddenscope.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -180,7 +181,7 @@ def _note_tokens(counts: Counts, corpus: Mapping[str, Any]) -> Check:
         detail += f", on the {side}"
     if "documents_cut" in corpus:
         cut, documents = corpus["documents_cut"], corpus["documents"]
-        detail += f"; {cut:,} of {documents:,} documents cut into windows"
+        detail += f"; {cut:,} of {counted(documents, 'document')} cut into windows"
     if corpus.get("pack"):
         detail += ", packed"
     return Check("tokens", True, detail, "note")

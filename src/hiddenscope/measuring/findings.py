@@ -8,6 +8,7 @@ import numpy as np
 
 from hiddenscope import analysis, grid
 from hiddenscope.capture import Check
+from hiddenscope.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,8 +75,9 @@ def _check_finite(stream: xr.DataTree, dtypes: Mapping[str, str], where: str) ->
         first = documents[i][documents[i] >= 0].min()
         parts.append(f"{names[i]} ({by_site[i]:,}; channel {shown}{more}; document {first})")
     detail = (
-        f"{by_site.sum():,} values are NaN or infinite{where}, first at {', '.join(parts)}: their "
-        "tokens are left out of moments, norms and R², and counted in the grid"
+        f"{counted(by_site.sum(), 'value is', 'values are')} NaN or infinite{where}, "
+        f"first at {', '.join(parts)}: their tokens are left out of moments, norms and R², "
+        "and counted in the grid"
     )
     if any(dtypes.get(names[i]) == "float64" for i in bad):
         detail += "; float64 values beyond float32 are counted as infinite"
@@ -92,8 +94,9 @@ def _check_range(stream: xr.DataTree, where: str) -> Check:
         return Check("float16 range", True, detail, "warning")
     names = analysis.site_names(stream)
     at = int(bad[0])
+    are = (f"value{where} is", f"values{where} are")
     detail = (
-        f"{int(np.sum(over)):,} values{where} are beyond 65,504, which float16 could not hold, "
+        f"{counted(int(np.sum(over)), *are)} beyond 65,504, which float16 could not hold, "
         f"first at {names[at]}"
     )
     return Check("float16 range", False, detail, "warning", float(np.sum(over)))
@@ -111,8 +114,9 @@ def _check_resolution(stream: xr.DataTree, dtypes: Mapping[str, str], where: str
         detail = f"the dtype of the states resolves every channel{where}"
         return Check("resolution", True, detail, "warning")
     n, site, dtype = max(coarse)
+    vary = (f"channel at {site}{where} varies", f"channels at {site}{where} vary")
     detail = (
-        f"{n} channels at {site}{where} vary by less than one step of {dtype} about their mean: "
-        "their moments and R² are those of the rounding"
+        f"{counted(n, *vary)} by less than one step of {dtype} about the mean: "
+        "moments and R² are those of the rounding"
     )
     return Check("resolution", False, detail, "warning", float(n))

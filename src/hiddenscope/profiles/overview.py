@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hiddenscope import analysis
 from hiddenscope.analysis.display import safe
-from hiddenscope.words import number, visible
+from hiddenscope.words import counted, number, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,8 +130,8 @@ def html(profile: Profile, view: str = "rest") -> str:
 def checks_words(profile: Profile) -> str:
     """Say whether the checks passed."""
     made = [c["passed"] for c in profile.checks if c["level"] == "check"]
-    failed = made.count(False)
-    return f"{failed} of {len(made)} checks failed" if failed else f"{len(made)} checks passed"
+    failed, checks = made.count(False), counted(len(made), "check")
+    return f"{failed} of {checks} failed" if failed else f"{checks} passed"
 
 
 def _html_row(row: Row) -> str:

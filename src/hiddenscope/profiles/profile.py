@@ -11,6 +11,7 @@ from hiddenscope import analysis
 from hiddenscope.profiles import overview
 from hiddenscope.profiles.files import read, write
 from hiddenscope.profiles.plot import Plot
+from hiddenscope.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -261,13 +262,12 @@ class Profile:
     def __repr__(self) -> str:
         model = self.manifest.get("model", {}).get("name", "?")
         corpus = self.manifest.get("corpus", {}).get("name", "?")
-        total = sum(self.tokens.values())
+        total = counted(sum(self.tokens.values()), "token")
         state = overview.checks_words(self)
         others = [name for name in self.streams if name != self.stream.name]
-        what = f"{len(self.sites)} sites of the {self.stream.name} stream, " if others else ""
-        what = what or f"{len(self.sites)} sites, "
-        if others:
-            what += f"also {', '.join(others)}; "
+        sites = counted(len(self.sites), "site")
+        of = f" of the {self.stream.name} stream, also {', '.join(others)}; " if others else ", "
+        what = sites + of
         partial = analysis.partial_words(self.manifest.get("corpus", {}))
         end = f"{state}; {partial}" if partial else state
-        return f"<hiddenscope.Profile of {model} on {corpus}: {what}{total:,} tokens, {end}>"
+        return f"<hiddenscope.Profile of {model} on {corpus}: {what}{total}, {end}>"

@@ -10,7 +10,7 @@ from hiddenscope import analysis
 from hiddenscope.errors import InputError
 from hiddenscope.profiles.overview import mark
 from hiddenscope.report import encode
-from hiddenscope.words import number
+from hiddenscope.words import counted, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +70,9 @@ def card(subject: Subject) -> Card:
     bad = [c for c in checks if c.css in {"fails", "warns"}]
     made = [c for c in checks if c.css != "notes"]
     words = (
-        f"{len(bad)} of {len(made)} checks need care" if bad else f"All {len(made)} checks passed"
+        f"{len(bad)} of {counted(len(made), 'check')} need{'s' * (len(bad) == 1)} care"
+        if bad
+        else f"{'All ' * (len(made) > 1)}{counted(len(made), 'check')} passed"
     )
     return Card(
         model=encode.text(name),
@@ -103,7 +105,7 @@ def _facts(subject: Subject, manifest: dict[str, Any]) -> Iterator[tuple[str, ob
     yield "Parameters", f"{number(parameters / 1e6)} million" if parameters else ""
     yield "Text", corpus.get("name")
     yield "Tokens", f"{sum(tokens.values()):,} ({by_stratum})"
-    yield "Measured at", f"{len(subject.sites)} sites of {channels:,} channels"
+    yield "Measured at", f"{counted(len(subject.sites), 'site')} of {counted(channels, 'channel')}"
     others = [s for s in analysis.stream_names(stream.root) if s != stream.name]
     yield "Other streams", ", ".join(others)
     yield "Created", str(manifest.get("created") or "")[:10]

@@ -15,6 +15,7 @@ from hiddenscope.analysis.largest import largest_over_median
 from hiddenscope.errors import FigureError
 from hiddenscope.report import encode
 from hiddenscope.report.figure import each_view
+from hiddenscope.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,9 +53,10 @@ def passage_map(subject: Subject) -> Figure:
             "states": encode.array(encode.top_bits(values).ravel(), "u2"),
             "width": channels.shape[1],
         }
+        total = counted(held.sizes["channel"], "channel")
         caption = (
-            f"{channels.shape[1]} of {held.sizes['channel']:,} channels: those whose largest "
-            "magnitude stands out most at the site · colour on an asinh scale"
+            f"{channels.shape[1]} of {total}: those whose largest magnitude stands out most at "
+            "the site · colour on an asinh scale"
         )
         return made, caption
 
@@ -77,8 +79,8 @@ def pairs(subject: Subject) -> Figure:
             "states": encode.array(encode.top_bits(values).ravel(), "u2"),
         }
         caption = (
-            f"a random part of the sample: {many:,} of {count * channels:,} values of "
-            f"{count:,} tokens, the same at both sites · asinh scales · colour logarithmic"
+            f"a random part of the sample: {many:,} of {counted(count * channels, 'value')} of "
+            f"{counted(count, 'token')}, the same at both sites · asinh scales · colour logarithmic"
         )
         return made, caption
 

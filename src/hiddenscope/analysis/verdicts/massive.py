@@ -18,7 +18,7 @@ from hiddenscope.analysis.outlying import outliers
 from hiddenscope.analysis.verdicts.claim import SUN, Claim, UntoldError, Verdict, decided
 from hiddenscope.analysis.views import highest, label
 from hiddenscope.strata import FIRST, SPECIAL
-from hiddenscope.words import bare_token, number, visible
+from hiddenscope.words import bare_token, counted, number, visible
 from hiddenscope.words import blocks as named
 
 if TYPE_CHECKING:
@@ -84,9 +84,10 @@ def _few(seen: Seen) -> Verdict:
     most = highest(counts)
     found = [block for block, name in enumerate(blocks) if counts[name]]
     if found:
+        total = counted(values[blocks.index(most)], "value")
         words = (
-            f"at {named(found)}; most at {label(most)}: {counts[most]:,} of "
-            f"{values[blocks.index(most)]:,} values ({number(1e6 * shares[most])} in a million)"
+            f"at {named(found)}; most at {label(most)}: {counts[most]:,} of {total} "
+            f"({number(1e6 * shares[most])} in a million)"
         )
         near = int(_counts(seen, doubtful=True)[most] - counts[most])
         words += f", and {near} more within 0.8 % of the threshold" if near else ""
@@ -148,10 +149,12 @@ def _usual_tokens(seen: Seen) -> Verdict:
         visible(bare_token(piece))
         for piece in dict.fromkeys(each["piece"][(kinds == "other").to_numpy()])
     ]
+    delimiters = ("delimiter or special token", "delimiters or special tokens")
     words = (
-        f"among the 64 kept of each block and stratum: {counts['first']} first tokens, "
-        f"{counts['delimiter']} delimiters or special tokens, {counts['weak']} weak words, "
-        f"{counts['other']} others"
+        "among the 64 kept of each block and stratum: "
+        f"{counted(counts['first'], 'first token')}, "
+        f"{counted(counts['delimiter'], *delimiters)}, "
+        f"{counted(counts['weak'], 'weak word')}, {counted(counts['other'], 'other')}"
     )
     words += f" ({', '.join(repr(text) for text in others[:5])})" if others else ""
     held = {str(kind): count for kind, count in counts.items()}

@@ -24,6 +24,7 @@ from hiddenscope.analysis.views import (
 )
 from hiddenscope.sites import Site
 from hiddenscope.strata import FIRST
+from hiddenscope.words import counted
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -109,9 +110,9 @@ class Seen:
         chosen = self.view if view is None else view
         held = moments(self.stream, chosen)["tokens"].loc[names]
         if (held == 0).any():
-            counted = tokens(self.stream)
-            many = sum(counted[name] for name in strata_of(self.stream).select(chosen))
-            what = f"{many:,} tokens, none finite at {label(lowest(held))}"
+            found = tokens(self.stream)
+            many = sum(found[name] for name in strata_of(self.stream).select(chosen))
+            what = f"{counted(many, 'token')}, none finite at {label(lowest(held))}"
             msg = f"the view {chosen!r} holds {what if many else 'no tokens'}"
             raise UntoldError(msg)
 

@@ -14,7 +14,7 @@ from hiddenscope.analysis.token_tables import sample
 from hiddenscope.analysis.verdicts.claim import ARTICLE, OWN, Claim, UntoldError, Verdict, decided
 from hiddenscope.analysis.views import label, lowest
 from hiddenscope.words import blocks as named
-from hiddenscope.words import channels, number
+from hiddenscope.words import channels, counted, number
 
 if TYPE_CHECKING:
     from hiddenscope.analysis.verdicts.seen import Seen
@@ -30,8 +30,8 @@ def _judge(fitted: pd.DataFrame, blocks: list[str], told: str = "") -> Verdict:
     values = fitted["values"].unstack("family").loc[blocks, "normal"]
     if values.min() < FEWEST_VALUES:
         msg = (
-            f"{label(lowest(values))} has {int(values.min()):,} finite values{told}, and tails "
-            f"need {FEWEST_VALUES:,}"
+            f"{label(lowest(values))} has {counted(int(values.min()), 'finite value')}{told}, "
+            f"and tails need {FEWEST_VALUES:,}"
         )
         raise UntoldError(msg)
     lost = fitted["lost"].unstack("family").loc[blocks]
@@ -69,7 +69,7 @@ def _heavy_without_loudest(seen: Seen) -> Verdict:
     blocks = seen.blocks()
     held = sample(seen.stream, seen.view, blocks)
     loud = [int(c) for c in loudest(seen.stream, seen.view, by="pooled").index[:LOUDEST]]
-    told = f" ({held.sizes['token']:,} sampled tokens, without {channels(loud)})"
+    told = f" ({counted(held.sizes['token'], 'sampled token')}, without {channels(loud)})"
     quiet = np.delete(held["state"].values, loud, axis=2)
     tables = {}
     for name, states in zip(blocks, quiet, strict=True):

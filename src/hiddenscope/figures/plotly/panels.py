@@ -122,7 +122,9 @@ class Panels:
             left = column * (across.wide + across.apart)
             low = 1 - (row * (high + gap) + high) / body
             if any(self.titles):
-                sizes[f"annotations[{i + 1}].text"] = f"<b>{lines(map(escaped, title))}</b>"
+                sizes[f"annotations[{i + 1}].text"] = (
+                    f"<b>{lines([escaped(line) for line in title])}</b>"
+                )
             sizes[f"xaxis{number(i)}.domain"] = [left, min(left + across.wide, 1.0)]
             sizes[f"yaxis{number(i)}.domain"] = [max(low, 0.0), min(low + high / body, 1.0)]
         if self.bar:
