@@ -415,6 +415,12 @@ def test_bands_that_few_values_cannot_fill_are_left_out() -> None:
     assert gids == {"band:all", "band:99 %", "band:90 %", "band:50 %"}
     said = " ".join(t.get_text() for t in texts(figure)).replace("\n", " ")
     assert "640 values per site: too few for 99.9 %" in said
+    few = hs.from_states({"embed": x[:, :2, :1], "block.0.resid_post": x[:, :2, :1]})
+    prepared = figures.prepare("depth", few.stream)
+    assert prepared.shares == (1.0,)
+    assert "bands hold all of a site's values · 1 value per site: too few for" in prepared.caption
+    value = f"{float(x[0, 1, 0]):.3g}".replace("-", "−")
+    assert prepared.claim == f"farthest from zero: {value} at embed"
 
 
 @pytest.mark.parametrize("kind", ["covariance", "r2"])

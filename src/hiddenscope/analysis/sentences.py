@@ -131,15 +131,23 @@ def tail_words(stream: xr.DataTree, view: str, sites: list[str]) -> str:
 
 
 def reach_words(stream: xr.DataTree, view: str, sites: list[str], share: float) -> str:
-    """Say what lies farthest from zero, and where the middle `share` of that site's values lie."""
+    """Say what lies farthest from zero, and where the middle `share` of that site's values lie.
+
+    With a share of 0 only the first is said.
+    """
     levels = [0.0, (1 - share) / 2, (1 + share) / 2, 1.0]
     ends = np.nan_to_num(quantiles(stream, levels, view, sites).values)
     far = int(np.maximum(-ends[:, 0], ends[:, -1]).argmax())
     lowest, low, high, highest = (float(v) for v in ends[far])
-    return (
+    said = (
         f"farthest from zero: {number(lowest if -lowest > highest else highest)} "
-        f"at {label(sites[far])}, where {100 * share:g} % of the values lie between "
-        f"{number(low)} and {number(high)}"
+        f"at {label(sites[far])}"
+    )
+    if not share:
+        return said
+    return (
+        f"{said}, where {100 * share:g} % of the values lie between {number(low)} "
+        f"and {number(high)}"
     )
 
 

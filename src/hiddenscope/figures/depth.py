@@ -80,12 +80,13 @@ def prepare(
     kept = bands_of(values)
     table = analysis.quantiles(s.stream, band_levels(kept), view, s.sites)
     missing = " and ".join(band_name(b) for b in SHARES if b not in kept)
-    named = ", ".join(band_name(b) for b in kept[:0:-1])
+    # Of so few values no band is left but that of all.
+    middle = next((b for b in kept if b <= 0.99), 0.0)
     return Depth(
         title=f"Activations through depth, {s.model}",
-        claim=analysis.reach_words(s.stream, view, s.sites, next(b for b in kept if b <= 0.99)),
+        claim=analysis.reach_words(s.stream, view, s.sites, middle),
         caption=s.caption(
-            f"bands hold the middle {named} and all of a site's values",
+            bands_words(kept, "a site's values"),
             f"{counted(values, 'value')} per site: too few for {missing}" if missing else "",
             "asinh scale",
         ),
@@ -104,6 +105,12 @@ def bands_of(count: int) -> tuple[float, ...]:
     A band that would leave out less than one value on either side is no band.
     """
     return tuple(b for b in SHARES if b == 1.0 or count * (1 - b) / 2 >= 1)
+
+
+def bands_words(shares: tuple[float, ...], of: str) -> str:
+    """Say what bands hold."""
+    named = ", ".join(band_name(b) for b in shares[:0:-1])
+    return f"bands hold {f'the middle {named} and ' * bool(named)}all of {of}"
 
 
 def band_levels(shares: tuple[float, ...]) -> list[float]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from hiddenscope import analysis, strata
 from hiddenscope.errors import FigureError
-from hiddenscope.figures.depth import Banded, band_levels, band_name, bands_of
+from hiddenscope.figures.depth import Banded, band_levels, bands_of, bands_words
 from hiddenscope.figures.prepared import Subject, far_apart, span_of, subject
 
 if TYPE_CHECKING:
@@ -80,14 +80,11 @@ def prepare(
         msg = f"every state in the view {view!r} is zero: there are no norms to draw"
         raise FigureError(msg)
     logarithmic = far_apart(everything) if log is None else bool(log)
-    named = ", ".join(band_name(b) for b in kept[:0:-1])
     return Norms(
         title=f"Norms of hidden states through depth, {s.model}",
         claim=analysis.norm_words(s.stream, view, s.sites, norm),
         caption=s.caption(
-            f"bands hold the middle {named} and all of the tokens"
-            if named
-            else "bands hold all of the tokens",
+            bands_words(kept, "the tokens"),
             f"lines: the median of {_lines(apart)}" if len(apart.columns) else "",
         ),
         sites=s.sites,

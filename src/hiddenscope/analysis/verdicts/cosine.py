@@ -13,7 +13,7 @@ from hiddenscope.analysis.summary import channel_means
 from hiddenscope.analysis.verdicts.claim import TIMKEY, Claim, UntoldError, Verdict, decided
 from hiddenscope.analysis.views import group, label, site_index, strata_index
 from hiddenscope.errors import InputError, ProfileError
-from hiddenscope.words import channels, number
+from hiddenscope.words import channels, counted, number
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -100,7 +100,7 @@ def _dominated(seen: Seen) -> Verdict:
     variance = float(loudest(seen.stream, seen.view)["variance"].loc[named].sum())
     words = (
         f"the top {DOMINANT} channels hold {DOMINATED:.0%} or more of the mean cosine at {held} of "
-        f"{len(blocks)} blocks, at most {top[most]:.0%} ({label(most)}, mean cosine "
+        f"{counted(len(blocks), 'block')}, at most {top[most]:.0%} ({label(most)}, mean cosine "
         f"{number(float(cosine[most]))}); over all blocks most is held by {channels(named)}, "
         f"{order.iloc[:DOMINANT].sum():.0%} (of the variance within channels, another thing, "
         f"{variance:.0%})"

@@ -169,7 +169,7 @@ def _appear_and_vanish(seen: Seen) -> Verdict:
         msg = "there are no massive activations"
         raise UntoldError(msg)
     if len(blocks) < 3:
-        msg = f"of {len(blocks)} blocks none is in the middle"
+        msg = f"of {counted(len(blocks), 'block')} none is in the middle"
         raise UntoldError(msg)
     largest = _largest(seen, blocks)
     sites = [*(["embed"] if "embed" in seen.sites else []), *blocks]

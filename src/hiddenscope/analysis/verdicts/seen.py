@@ -64,7 +64,7 @@ class Seen:
             msg = "not the output of every block was measured: measure with --sites trunk"
             raise UntoldError(msg)
         if len(names) < least:
-            msg = f"this needs {least} blocks or more, and here there are {len(names)}"
+            msg = f"this needs {counted(least, 'block')} or more, and here there are {len(names)}"
             raise UntoldError(msg)
         self.check_tokens(names)
         return names

@@ -34,6 +34,8 @@ function number(value) {
   return text.replaceAll("-", "−");
 }
 
+const counted = (count, name) => `${count.toLocaleString("en")} ${name}${count === 1 ? "" : "s"}`;
+
 // Plotly reads its texts as markup, formulas between dollar signs and templates.
 const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll("$", "&#36;").replaceAll("%{", "%&#123;");
 const rows = (flat, width) => Array.from({ length: flat.length / width }, (_, i) => flat.subarray(i * width, (i + 1) * width));
@@ -71,7 +73,8 @@ function colour(site, sites) {
 
 const short = (site) => labels[site]?.replace(/^block /, "") ?? site;
 const GREY = "#808080";
-const axis = (more = {}) => ({ showline: false, ticks: "", zeroline: false, gridcolor: "rgba(128,128,128,.25)", automargin: true, ...more });
+// Ticks that are not seen hold the labels of two axes apart in their corner.
+const axis = (more = {}) => ({ showline: false, ticks: "outside", tickcolor: "rgba(0,0,0,0)", zeroline: false, gridcolor: "rgba(128,128,128,.25)", automargin: true, ...more });
 const LETTER = 6.6, LINE = 15;
 const logarithmic = { type: "log", dtick: 1, exponentformat: "power", tickfont: { size: 9.6 } }; // Plotly writes powers larger.
 const layout = (height, more = {}) => ({
@@ -89,7 +92,7 @@ function siteAxis(sites, room, across, more = {}) {
   for (const i of blocks.filter((_, n) => n % step === 0)) {
     if (at.every((j) => Math.abs(i - j) * each >= (extent(i) + extent(j)) / 2)) at.push(i);
   }
-  return axis({ tickvals: at, ticktext: at.map((i) => texts[i]), tickangle: 0, ticks: "outside", tickcolor: "rgba(0,0,0,0)", ...more });
+  return axis({ tickvals: at, ticktext: at.map((i) => texts[i]), tickangle: 0, ...more });
 }
 
 // Break a text into lines of so many letters.
@@ -246,7 +249,7 @@ build.pairs = (shown, common, chosen) => {
     if (n) { pairTable.x.push(a.linear * Math.sinh(a.bins[j])); pairTable.y.push(b.linear * Math.sinh(b.bins[i])); pairTable.n.push(n); }
   }));
   return {
-    claim: `${labels[chosen.a][0].toUpperCase()}${labels[chosen.a].slice(1)} against ${labels[chosen.b]}: ${held.toLocaleString("en")} values.`,
+    claim: `${labels[chosen.a][0].toUpperCase()}${labels[chosen.a].slice(1)} against ${labels[chosen.b]}: ${counted(held, "value")}.`,
     data: [{
       type: "heatmap", x: a.bins, y: b.bins, z: counts.map((row) => row.map((n) => (n ? Math.log10(n) : null))),
       customdata: counts, zmin: 0, zmax: Math.max(Math.log10(most), 1), colorscale: scale(BLOCKS.toReversed ? ["#9cc9e8", ...BLOCKS.slice(0, 2).reverse(), "#151a6b"] : BLOCKS),
@@ -273,7 +276,7 @@ build.map = (shown, common) => {
   const words = kept.map((t) => (common.pieces[t].length > 14 ? `${common.pieces[t].slice(0, 13)}…` : common.pieces[t]));
   const bare = words.map((w) => w.replace(/^[Ġ▁ ]/, "") || "␣");
   return {
-    claim: `${kept.length} tokens at ${labels[state.site]}.`,
+    claim: `${counted(kept.length, "token")} at ${labels[state.site]}.`,
     data: [{
       type: "heatmap", z, zmin: -top, zmax: top, colorscale: scale(SIGNED), x: kept.map((_, i) => i), y: channels.map((_, i) => i),
       customdata: channels.map((c, i) => kept.map((t) => `token “${plain(common.pieces[t])}”, position ${common.positions[t]}<br>channel ${c}: ${number(values[t][i])}`)),
