@@ -54,7 +54,8 @@ VALUES = """(found) => {
   return Array.from(new types[found.dtype](bytes.buffer));
 }"""
 CLASHES = """() => {
-  // What is cut by the border of its figure, and what lies over another text, in pixels.
+  // What is cut by the border of its figure, what lies over another text, and labels of an axis
+  // that lie over a panel.
   const found = [];
   for (const figure of document.querySelectorAll('[data-figure]')) {
     const svg = figure.querySelector('.main-svg')?.getBoundingClientRect();
@@ -72,6 +73,15 @@ CLASHES = """() => {
         if (x > 1 && y > 2.5) found.push([figure.id, text, other]);
       }
     });
+    const panels = [...figure.querySelectorAll('.nsewdrag')].map((p) => p.getBoundingClientRect());
+    for (const label of figure.querySelectorAll(':is(.xtick, .ytick, [class^="g-y"]) text')) {
+      const a = label.getBoundingClientRect();
+      for (const b of a.width ? panels : []) {
+        const x = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+        const y = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+        if (x > 3 && y > 3) found.push([figure.id, 'over a panel', label.textContent]);
+      }
+    }
   }
   return found;
 }"""

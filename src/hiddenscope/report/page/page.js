@@ -131,7 +131,9 @@ build.drawn = (shown) => ({ data: shown.data, layout: shown.layout, table: shown
 
 build.moments = (shown, common, chosen, width) => {
   const { sites } = shown, at = sites.map((_, i) => i), data = [];
-  const one = width < settings.screens[1], room = one ? width - 80 : 0.43 * (width - 80), more = { grid: { rows: one ? 2 : 1, columns: one ? 1 : 2, pattern: "independent", xgap: 0.14, ygap: 0.3 } };
+  const one = width < settings.screens[1], whole = width - 72, apart = 84;
+  const room = one ? whole : whole / 2 - apart;
+  const more = { grid: { rows: one ? 2 : 1, columns: one ? 1 : 2, pattern: "independent", xgap: apart / (whole / 2), ygap: 0.3 } };
   [["std", "standard deviation"], ["kurtosis", "excess kurtosis"]].forEach(([key, name], i) => {
     const suffix = i ? "2" : "", values = decode(shown[key]);
     data.push({
