@@ -496,7 +496,7 @@ def test_massive_activations_in_words(full: Known) -> None:
     head = f"massive activations {rule}: "
     found = p.outliers()
     assert words_of(found, *rows[:3]) == head + "; ".join(spoken[:3])
-    assert words_of(found, *rows) == head + "; ".join(spoken[:3]) + "; and 1 more channels"
+    assert words_of(found, *rows) == head + "; ".join(spoken[:3]) + "; and 1 more channel"
     assert words_of(found, *rows, most=2) == head + "; ".join(spoken[:2]) + "; and 2 more channels"
     ratio = replace(found, thresholds=THRESHOLDS | {"massive_ratio": 1000.0})
     assert "over 50 and 1,000 × the median" in words_of(ratio)
