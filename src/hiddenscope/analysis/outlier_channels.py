@@ -11,6 +11,7 @@ from hiddenscope.analysis.octaves import tokens_over
 from hiddenscope.analysis.shares import loudest
 from hiddenscope.analysis.views import group, site_names, strata_index
 from hiddenscope.sites import LINEAR_POINTS, Site
+from hiddenscope.words import counted
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -71,7 +72,7 @@ def outlier_channels(
         if rule == "over_rms" and channels <= thresholds["outlier_rms"] ** 2:
             needed = int(thresholds["outlier_rms"] ** 2) + 1
             notes.append(
-                f"of {channels} channels none can reach {thresholds['outlier_rms']:g} times the "
+                f"of {counted(channels, 'channel')} none can reach {thresholds['outlier_rms']:g} times the "
                 f"root mean square of them all: under {needed} the rule of outlier channels "
                 "cannot speak"
             )

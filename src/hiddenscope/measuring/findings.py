@@ -53,7 +53,7 @@ def _check_counts(stream: xr.DataTree, tokens: Mapping[str, int], where: str) ->
     channels = analysis.group(stream, "moments").sizes["channel"]
     expected = np.array([tokens[s] for s in analysis.strata_of(stream)]) * channels
     passed = bool((counts == expected).all())
-    detail = f"every site's grid counts sum to tokens × {channels} channels{where}"
+    detail = f"every site's grid counts sum to tokens × {counted(channels, 'channel')}{where}"
     return Check("counts", passed, detail if passed else f"does not hold: {detail}")
 
 
