@@ -72,9 +72,9 @@ def outlier_channels(
         if rule == "over_rms" and channels <= thresholds["outlier_rms"] ** 2:
             needed = int(thresholds["outlier_rms"] ** 2) + 1
             notes.append(
-                f"of {counted(channels, 'channel')} none can reach {thresholds['outlier_rms']:g} times the "
-                f"root mean square of them all: under {needed} the rule of outlier channels "
-                "cannot speak"
+                f"of {counted(channels, 'channel')} none can reach "
+                f"{thresholds['outlier_rms']:g} times the root mean square of them all: "
+                f"under {needed} the rule of outlier channels cannot speak"
             )
         table = _channels_over_limit(stream, view, thresholds, at, rule)
         tables.append(table.assign(point=point, rule=rule))
