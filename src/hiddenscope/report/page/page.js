@@ -348,7 +348,7 @@ const options = {
 const figures = all("[data-figure]").map((node) => ({ node, key: node.dataset.figure, plot: $(".plot", node), dirty: true, near: false }));
 const named = Object.fromEntries(figures.map((f) => [f.key, f]));
 const coarse = matchMedia("(pointer: coarse)").matches;
-const config = { displayModeBar: false, responsive: true, showTips: false };
+const config = { displayModeBar: false, showTips: false };
 
 async function unpack(text) {
   const bytes = Uint8Array.from(atob(text.trim()), (c) => c.charCodeAt(0));
@@ -393,6 +393,11 @@ async function draw(figure) {
   if (made.most) whole.height = Math.min(whole.height, Math.max(300, $(".frame", node).clientWidth + 20));
   Object.assign(whole, { width: undefined, autosize: true, dragmode: coarse ? false : whole.dragmode ?? "zoom" });
   plot.style.height = `${whole.height ?? 400}px`;
+  if (figure.screen !== (figure.screen = screenOf(width))) {
+    // Plotly, going on from another layout, may leave the key where it was.
+    window.Plotly.purge(plot);
+    figure.listens = false;
+  }
   await window.Plotly.react(plot, made.data, whole, config);
   if (figure.key === "matrix" && !figure.listens) {
     figure.listens = true;
@@ -404,6 +409,13 @@ async function draw(figure) {
     frame.setAttribute("role", "region");
     frame.setAttribute("aria-label", `${shown.title}, scrolls sideways`);
   }
+}
+
+// One at a time, as all that is drawn: Plotly in the middle of a figure misplaces its key.
+async function stretch(figure) {
+  figure.dirty = false;
+  figure.width = $(".frame", figure.node).clientWidth;
+  if (window.Plotly && figure.plot.data) await window.Plotly.Plots.resize(figure.plot);
 }
 
 const screenOf = (width) => settings.screens.findLast((least) => least <= width) ?? settings.screens[0];
@@ -440,7 +452,7 @@ async function work() {
     document.documentElement.dataset.ready = "yes";
     return;
   }
-  try { await draw(next); } catch (error) { console.error(error); }
+  try { await (next.dirty === "width" ? stretch(next) : draw(next)); } catch (error) { console.error(error); }
   arrive();
   setTimeout(work, 0);
 }
@@ -566,7 +578,13 @@ $("#theme").addEventListener("click", () => {
 addEventListener("hashchange", follow);
 
 addEventListener("resize", () => {
-  for (const figure of figures) if (screenOf(figure.width) !== screenOf($(".frame", figure.node).clientWidth)) refresh(figure);
+  for (const figure of figures) {
+    const { clientWidth } = $(".frame", figure.node);
+    if (figure.width === undefined || clientWidth === figure.width) continue;
+    if (screenOf(clientWidth) === figure.screen) figure.dirty ||= "width";
+    else figure.dirty = true;
+  }
+  schedule();
 });
 
 const near = new IntersectionObserver((seen) => {
