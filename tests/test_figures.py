@@ -15,6 +15,7 @@ import torch
 import xarray as xr
 from conftest import TEXT
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from tiny import DEMO
 from transformers import AutoTokenizer
@@ -32,7 +33,6 @@ from hiddenscope.figures.matplotlib.theme import HIGHLIGHT
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from matplotlib.figure import Figure
     from transformers import PreTrainedTokenizerBase
 
     from hiddenscope.profiles import Profile
@@ -143,6 +143,13 @@ def texts(figure: Figure) -> list[Text]:
 
 
 def assert_laid_out(figure: Figure) -> None:
+    """The width is that of one or two columns, and the words have their room."""
+    width = figure.get_figwidth() * MM
+    assert min(abs(width - 80), abs(width - 175)) < 1e-6, width
+    assert_words_have_room(figure)
+
+
+def assert_words_have_room(figure: Figure) -> None:
     """Nothing is smaller than 5 pt, nothing is cut, no two texts overlap."""
     figure.dpi = 300
     canvas = FigureCanvasAgg(figure)
@@ -150,8 +157,6 @@ def assert_laid_out(figure: Figure) -> None:
         # Lays out and measures at 300 dpi as a drawing does; no pixel is painted.
         figure.draw_without_rendering()
     renderer = canvas.get_renderer()
-    width = figure.get_figwidth() * MM
-    assert min(abs(width - 80), abs(width - 175)) < 1e-6, width
     page = figure.bbox
     left_over = _left_over(figure)
     level, boxes = [], []
@@ -186,6 +191,32 @@ def _left_over(figure: Figure) -> set[Text]:
             ):
                 found.update(label for tick in ticks for label in (tick.label1, tick.label2))
     return kept - shown
+
+
+@pytest.mark.parametrize("case", ["spoken", "real"])
+def test_words_have_room_in_figures_of_other_sizes(case: str, profiles: dict[str, Profile]) -> None:
+    plot = profiles[case].plot
+    for kind, size in (("r2", (6, 3)), ("wing", (5, 4)), ("outliers", (5, 4)), ("wing", (9, 3))):
+        assert_words_have_room(getattr(plot, kind)(figsize=size))
+    whole = Figure(figsize=(10, 4), layout="constrained")
+    left, right = whole.subfigures(1, 2)
+    plot.wing(fig=left)
+    plot.outliers(fig=right)
+    assert_words_have_room(whole)
+
+
+def test_a_title_set_afterwards_takes_the_place_of_the_figures_own(profiles: dict) -> None:
+    figure = profiles["real"].plot.depth()
+    (own,) = (t for t in texts(figure) if t.get_text() == figure.get_suptitle())
+    before = own.get_position(), own.get_fontsize(), own.get_weight()
+    assert figure.suptitle("Mine") is own
+    assert (own.get_position(), own.get_fontsize(), own.get_weight()) == before
+    assert_words_have_room(figure)
+    figure.suptitle("Longer than the page is wide, " * 3)
+    assert own.get_fontsize() < before[1]
+    assert own.get_window_extent().x1 <= figure.bbox.x1
+    figure.suptitle("Mine", fontsize=11, x=0.2)
+    assert (own.get_position()[0], own.get_fontsize()) == (0.2, 11)
 
 
 # One site has no pairs.

@@ -12,8 +12,9 @@ from matplotlib.transforms import offset_copy
 
 from hiddenscope.figures.matplotlib.artists import site_map
 from hiddenscope.figures.matplotlib.axis import label_sites, magnitude_axis
+from hiddenscope.figures.matplotlib.key import head
 from hiddenscope.figures.matplotlib.page import Page
-from hiddenscope.figures.matplotlib.style import CELL, DOUBLE, MM, TICK, text_width
+from hiddenscope.figures.matplotlib.style import CELL, DOUBLE, TICK, text_width
 from hiddenscope.figures.outliers import FAR, LINES
 from hiddenscope.figures.places import SET_OFF, places, spread
 from hiddenscope.words import tick
@@ -65,19 +66,11 @@ def _depth(page: Page, axes: Axes, shown: LargestMagnitudes) -> None:
     magnitude_axis(axes, drawn, log=shown.log, span=shown.range)
     axes.set_xlim(where.at[0] - 0.6, where.at[-1] + 0.6)
     axes.grid(axis="y", color=page.grey(0.882), linewidth=0.4)
-    label_sites(axes.xaxis, where, 66 * page.across * MM * 72 / (where.span + 0.2), size=TICK)
+    room = page.room(axes, 66, 2)
+    label_sites(axes.xaxis, where, room / (where.span + 0.2), size=TICK)
     axes.set_xlabel(where.title())
     axes.set_ylabel("magnitude (log)" if shown.log else "magnitude")
-    axes.set_title("three largest, and the median", pad=12)
-    axes.legend(
-        handles=handles,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=4,
-        borderpad=0.1,
-        borderaxespad=0.1,
-        columnspacing=1.0,
-    )
+    head(axes, "three largest, and the median", room, handles, list(LINES.values()))
 
 
 def _map(page: Page, axes: Axes, shown: LargestMagnitudes) -> None:
@@ -92,10 +85,11 @@ def _map(page: Page, axes: Axes, shown: LargestMagnitudes) -> None:
     beyond = bool(np.nanmax(values) > FAR)
     norm = LogNorm(1.0, top)
     mesh = site_map(page, axes, shown.sites, values, x=x, norm=norm, high=40)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    room = page.room(axes, 60, 2)
+    axes.xaxis.set_major_locator(MaxNLocator(max(1, min(6, int(room / 20))), integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(tick))
     axes.set_xlabel("channel" if group == 1 else f"channel (largest of every {group})")
-    _number_channels(page, axes, shown)
+    _number_channels(page, axes, shown, room)
     page.colorbar(
         mesh,
         axes,
@@ -105,20 +99,22 @@ def _map(page: Page, axes: Axes, shown: LargestMagnitudes) -> None:
         pad=0.02,
         extend="max" if beyond else "neither",
     )
-    axes.set_title("by site and channel, relative to the site", pad=12)
+    head(axes, "by site and channel, relative to the site", room)
 
 
-def _number_channels(page: Page, axes: Axes, shown: LargestMagnitudes) -> None:
+def _number_channels(page: Page, axes: Axes, shown: LargestMagnitudes, room: float) -> None:
     """Write channels above the map, kept apart, with lines to their columns."""
     if not shown.numbered:
         return
     colours = page.channel_colours(shown.loud)
     wide = max(text_width(str(c), CELL) for c in shown.numbered) + 3
-    gap = wide * shown.channels / (60 * page.across * MM * 72)
-    at = spread([float(c) for c in shown.numbered], gap, gap / 2, shown.channels - gap / 2)
+    gap = wide * shown.channels / room
+    # On a narrow page the first of them, which matter most.
+    numbered = shown.numbered[: max(1, int(room / wide))]
+    at = spread([float(c) for c in numbered], gap, gap / 2, shown.channels - gap / 2)
     # Below the title, whatever the height of the map.
     above = offset_copy(axes.get_xaxis_transform(), page.figure, y=4.5, units="points")
-    for channel, x in zip(shown.numbered, at, strict=True):
+    for channel, x in zip(numbered, at, strict=True):
         axes.annotate(
             str(channel),
             (channel, 1.0),

@@ -66,6 +66,7 @@ class Page(Theme):
             title, claim = look.title or "", claim if look.title else ""
         caption = caption if look.caption == AUTO else look.caption or ""
         self.across = self.down = 1.0
+        self._width = width
         self._given: list[Axes] | None = None
         if look.ax is not None:
             self._given = [look.ax]
@@ -208,6 +209,22 @@ class Page(Theme):
             if shared is not None:
                 made[-1].tick_params(which="both", labelleft=False)
         return made
+
+    def room(self, axes: Axes, usual: float, columns: int = 1) -> float:
+        """Return the width of a panel in points.
+
+        Parameters
+        ----------
+        axes : Axes
+        usual : float
+            Its width in mm on a page of the usual width.
+        columns : int
+            Panels side by side: what a page lacks is theirs to lack, as labels need the same room.
+        """
+        if self._given is not None:
+            wide: float = axes.get_window_extent().width / self.figure.dpi
+            return wide * 72
+        return max(usual - self._width * (1 - self.across) / columns, 8.0) * MM * 72
 
     def colorbar(
         self, mappable: Any, axes: Any, label: str = "", ticks: Any = None, **place: Any

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.colors import Normalize
 
+from hiddenscope.figures.matplotlib.key import head
 from hiddenscope.figures.matplotlib.matrix import matrix
 from hiddenscope.figures.matplotlib.page import Page
 from hiddenscope.figures.matplotlib.style import DOUBLE
@@ -35,7 +36,7 @@ def draw(shown: R2, look: Look) -> Page:
             colours=page.cmap(MATRIX),
             written=written,
         )
-        panel.set_title(name)
+        head(panel, name, page.room(panel, 42, 3), rows=0)
     if written is None or shown.range != (0.0, 1.0):
         bar = page.figure.colorbar(mesh, ax=axes, aspect=30, pad=0.01, shrink=0.8)
         bar.outline.set_visible(False)

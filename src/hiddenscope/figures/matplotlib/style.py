@@ -7,6 +7,7 @@ import threading
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -18,9 +19,10 @@ from matplotlib.textpath import TextToPath
 from hiddenscope.words import bare_token, shorten, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from matplotlib.backend_bases import RendererBase
+    from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
 MM = 1 / 25.4
@@ -90,6 +92,18 @@ def styled() -> Iterator[None]:
 
 class Picture(Figure):
     """A Matplotlib figure outside pyplot that shows itself in a notebook."""
+
+    _titled: Mapping[str, Any] = MappingProxyType({})
+
+    def suptitle(self, t: str, **style: Any) -> Text:
+        """Write the title; another one later takes its place, in its letters or smaller ones."""
+        self._titled = {**self._titled, **style}
+        size = float(self._titled.get("fontsize", TITLE))
+        widest = max(text_width(line, size, "bold") for line in t.split("\n"))
+        room = self.get_figwidth() * 72 * (0.99 - self._titled.get("x", 0.0))
+        if widest > room and "fontsize" not in style:
+            size *= room / widest
+        return super().suptitle(t, **{**self._titled, "fontsize": size})
 
     def draw(self, renderer: RendererBase) -> None:
         """Draw the figure.

@@ -8,9 +8,9 @@ import numpy as np
 
 from hiddenscope.figures.matplotlib.artists import site_curve
 from hiddenscope.figures.matplotlib.axis import label_sites
-from hiddenscope.figures.matplotlib.key import key
+from hiddenscope.figures.matplotlib.key import head, key
 from hiddenscope.figures.matplotlib.page import Page
-from hiddenscope.figures.matplotlib.style import DOUBLE, MM, TICK
+from hiddenscope.figures.matplotlib.style import DOUBLE, TICK
 from hiddenscope.figures.places import places
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ def draw(shown: Wing, look: Look) -> Page:
         axes.set_xlim(where.at[0] - 0.6, where.at[-1] + 0.6)
         axes.grid(axis="y", color=page.grey(0.882), linewidth=0.4)
         axes.set_xlabel(where.title())
-        axes.set_title(name, pad=12)
-        label_sites(axes.xaxis, where, 66 * page.across * MM * 72 / (where.span + 0.2), size=TICK)
+        room = page.room(axes, 66, 2)
+        head(axes, name, room, *(axes.get_legend_handles_labels() if axes is right else ()))
+        label_sites(axes.xaxis, where, room / (where.span + 0.2), size=TICK)
     left.set_ylabel("R²")
     key(page, left, shown.sites, titled=False)
-    right.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderpad=0.1, borderaxespad=0.1)
     return page
