@@ -86,9 +86,12 @@ def _groups(group: h5py.Group, scales: dict[int, str]) -> Iterator[tuple[str, xr
         for name, array in held.items()
         if not (array.is_scale and array.attrs["NAME"].startswith(_NO_VARIABLE))
     }
-    # The coordinates that label no dimension are named in an attribute of the arrays.
-    raw = xr.Dataset(variables, attrs=_attributes(group))
-    yield group.name, xr.decode_cf(raw, mask_and_scale=False, decode_times=False)
+    labels = {name for name in variables if held[name].is_scale}
+    for variable in variables.values():
+        # Those that label no dimension are named in an attribute of the arrays.
+        labels.update(variable.attrs.pop("coordinates", "").split())
+    coordinates = {name: variables.pop(name) for name in list(variables) if name in labels}
+    yield group.name, xr.Dataset(variables, coordinates, _attributes(group))
     for child in members.values():
         if isinstance(child, h5py.Group):
             yield from _groups(child, scales)
