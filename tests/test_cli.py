@@ -566,13 +566,21 @@ class TestPlot:
         for kind in KINDS:
             assert f"{kind}: {summary(kind)}" in plain
         assert "--view, --sites, --bins, --x, --range, --log" in plain
+        taken = {word.strip(",.") for word in plain.split() if word.startswith("--")}
+        for option in taken - {"--help"}:
+            assert run("plot", "nowhere", "depth", option, "1")[2].count("No such option") == 0, (
+                option
+            )
 
     @pytest.mark.parametrize(
         ("arguments", "says"),
         [
             (["nonsense"], "no figure 'nonsense'"),
             (["depth", "-o", "depth.gif"], "depth.gif"),
-            (["depth", "--bins", "3"], "no option 'bins'"),
+            (
+                ["depth", "--bins", "3"],
+                "takes no --bins: it takes --view, --sites, --range; every figure takes --title",
+            ),
             (["depth", "--range", "1"], "two finite numbers"),
             (["depth", "--range", "a,b"], "numbers with commas"),
             (["depth", "--figsize", "1,0"], "width, height"),
@@ -585,7 +593,7 @@ class TestPlot:
             (["positions", "--x", "sigma"], "unknown x 'sigma'"),
             (["compare_views", "--against", "rest"], "hold the same tokens"),
             (["compare_views", "--against", "nobody"], "unknown view"),
-            (["depth", "--against", "first"], "no option 'against'"),
+            (["depth", "--against", "first"], "takes no --against: it takes --view"),
             (["r2", "--without", "three"], "channel numbers"),
             (["r2", "--without", "99999"], "99999"),
             (["depth", "--sites", "block.77.resid_post"], "no site matches"),

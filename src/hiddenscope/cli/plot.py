@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,9 @@ ALL = "all"
 ORDER = "hiddenscope plot [PROFILE] KIND, such as `hiddenscope plot runs/demo-001 histogram`"
 
 
+EVERY = "--title, --caption, --figsize, --cmap, --highlight"
+
+
 class PlotCommand(TyperCommand):
     """Lists the figures in its help; what they take is looked up only then."""
 
@@ -27,14 +31,22 @@ class PlotCommand(TyperCommand):
         """Write the help, with a paragraph for each figure."""
         from hiddenscope import figures
 
-        def flags(kind: str) -> str:
-            own = [name for name in figures.options(kind) if name not in figures.LOOK]
-            return ", ".join(f"--{name.replace('_', '-')}" for name in own)
-
-        lines = [f"{kind}: {figures.summary(kind)} {flags(kind)}" for kind in figures.KINDS]
-        lines.append("Every figure: --title, --caption, --figsize, --cmap, --highlight.")
+        lines = [f"{kind}: {figures.summary(kind)} {_flags(kind)}" for kind in figures.KINDS]
+        lines.append(f"Every figure: {EVERY}.")
         self.epilog = "\n\n".join(lines)
         super().format_help(ctx, formatter)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _flags(kind: str) -> str:
+    """List the options of a figure that the command has, but for those that every figure takes."""
+    from hiddenscope import figures
+
+    ours = {name.rstrip("_") for name in inspect.signature(command).parameters} - {*figures.LOOK}
+    return ", ".join(_flag(name) for name in figures.options(kind) if name in ours)
 
 
 def command(
@@ -141,6 +153,13 @@ def command(
         key: v or None for key, v in (("title", title), ("caption", caption)) if v is not None
     }
     if kind != ALL:
+        strange = next((name for name in given if name not in figures.options(kind)), None)
+        if strange is not None:
+            msg = (
+                f"the figure {kind!r} takes no {_flag(strange)}: it takes {_flags(kind)}; "
+                f"every figure takes {EVERY}"
+            )
+            raise FigureError(msg)
         target = figures.check_path(output if output is not None else Path(f"{kind}.png"))
         given["interactive"] = figures.is_page(target)
     made = Profile.open(runs.find(Path(arguments[0]) if len(arguments) == 2 else None))
