@@ -207,6 +207,8 @@ class TestSharing:
         assert broken.numbers["step"] == ["block.2.resid_post", "block.3.resid_post"]
         lowest = self.r2(blocks[2], blocks[3])
         assert broken.numbers["lowest"] == pytest.approx(lowest, abs=1e-6)
+        half = told(measured(self.chain([0.9, 0.9, 0.75, 0.9, 0.9])), "neighbours_gradual")
+        assert (half.verdict, half.numbers["lowest"]) == (FAILS, pytest.approx(0.56, abs=0.03))
         assert told(measured(scaled(1)), "neighbours_gradual").verdict == UNTOLD
         flat = [np.ones_like(noise()), noise(1), noise(2)]
         assert "do not vary" in told(measured(flat), "neighbours_gradual").finding
@@ -381,6 +383,10 @@ class TestMassive:
         stays = told(self.planted(last=4000), "massive_appear_and_vanish")
         assert stays.verdict == FAILS
         assert stays.numbers["left_at_last"] == pytest.approx(0.8)
+        # Less than half of the largest, and massive all the same.
+        some = told(self.planted(last=2000), "massive_appear_and_vanish")
+        assert (some.verdict, some.numbers["left_at_last"]) == (FAILS, pytest.approx(0.4))
+        assert some.finding.endswith("at the last block, which holds some")
 
     def test_massive_from_the_start_they_appear_behind_the_embeddings(self) -> None:
         blocks = scaled(*[0.5] * 4)

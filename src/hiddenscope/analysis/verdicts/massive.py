@@ -39,7 +39,8 @@ APPEAR = 3.0
 """Massive activations appear at a block whose largest magnitude is this many times the one
 before's."""
 VANISH = 0.5
-"""They vanish if the last block's largest magnitude is at most this share of the largest."""
+"""They vanish if the last block holds none, and its largest magnitude is at most this share of the
+largest of all."""
 
 ALL = "all"
 
@@ -179,13 +180,14 @@ def _appear_and_vanish(seen: Seen) -> Verdict:
         msg = f"there are massive activations at {named(found)}, and nothing measured before that"
         raise UntoldError(msg)
     step, left = highest(steps), float(largest.iloc[-1] / largest.max())
+    gone = found[-1] < len(blocks) - 1
     words = (
         f"at {named(found)}; the largest magnitude is × {number(steps[step])} at "
         f"{label(step)}, {number(largest.max())} at {label(highest(largest))} and "
-        f"{number(left)} times that at the last block"
+        f"{number(left)} times that at the last block, which holds {'none' if gone else 'some'}"
     )
     return decided(
-        bool(steps[step] >= APPEAR and left <= VANISH),
+        bool(steps[step] >= APPEAR and left <= VANISH and gone),
         words,
         blocks=found,
         step=step,
@@ -247,7 +249,7 @@ CLAIMS = (
         "massive_appear_and_vanish",
         "Massive activations appear at a certain block and vanish at the last ones.",
         f"largest magnitude at a block that has some ≥ {APPEAR:g} × that of the block or "
-        f"embeddings before it, and at the last block ≤ {VANISH:g} × the largest of all",
+        f"embeddings before it, and at the last block none and ≤ {VANISH:g} × the largest of all",
         "Only the largest magnitude of each block is followed, which need not be one channel's.",
         _appear_and_vanish,
     ),

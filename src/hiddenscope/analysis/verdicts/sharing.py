@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LITTLE = 0.5
 """A site shares little with the middle blocks if its R² with them is at most this share of theirs
 among each other."""
-GRADUAL = 0.5
+GRADUAL = 0.7
 """Neighbours change gradually if no two of them have a lower R²."""
 SUDDEN = 3.0
 """A step is sudden if it leaves at least this many times as much unexplained as the median one."""
