@@ -1,8 +1,10 @@
 """What measuring costs: the trunk against the bare forward pass, and all points against the trunk.
 
-Usage: python -m benchmarks.overhead [--batches 16] [--rounds 3]
+Usage: python -m benchmarks.overhead [--batches 16] [--rounds 3] [--threads 1]
 
-A base model of GPT-2 small's shape with random weights, in one process, passes interleaved.
+A base model of GPT-2 small's shape with random weights, in one process, passes interleaved; by
+default on one thread, so that the ratios are those of the work and not of how well a forward pass
+and the counting each use a second core.
 Tokenizing, every statistic and putting the profile together count; loading the model and
 writing the file do not.
 """
@@ -107,7 +109,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batches", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     model = GPT2Model(GPT2Config()).eval()
     tokenizer = load("demo").tokenizer
