@@ -147,13 +147,12 @@ class Watch:
         self._counted = True
         rows = np.flatnonzero(order % self._step == 0)
         kept, at = torch.from_numpy(rows), torch.from_numpy(order[rows] // self._step)
-        wrong = [
-            site
-            for site, passed in self._passed.items()
-            if not torch.equal(
-                _fingerprints(states[site][kept.to(passed.device)]), passed[at.to(passed.device)]
-            )
-        ]
+        wrong = []
+        for site, passed in self._passed.items():
+            # Of a model on several devices a block may read on another one than was written on.
+            found = _fingerprints(states[site][kept.to(states[site].device)])
+            if not torch.equal(found.cpu(), passed.cpu()[at]):
+                wrong.append(site)
         detail = (
             f"{len(rows):,} tokens at {len(self._passed)} sites are kept bitwise as they passed"
         )
