@@ -351,6 +351,7 @@ def test_what_the_last_layer_of_an_mlp_reads_is_counted_but_not_by_the_papers_ru
     assert "hiddenscope/outlier_channels" not in p.metrics()
     verdict = p.claims().loc["outlier_channels"]
     assert verdict["verdict"] == "cannot be told"
+    assert "does not speak of what is read at mlp_act" in verdict["finding"]
     both = planted(attn_norm=8, mamba_norm=8)
     assert analysis.channel_words(both.outliers()) == (
         f"1 outlier channel: 3 at attn_norm {often}; 1 channel {beside}: 3 at mamba_norm {often}"

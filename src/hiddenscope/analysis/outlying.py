@@ -117,7 +117,8 @@ class Outliers:
         listed where at 25 % of the blocks or more, 6 % of the tokens or more are over the limit.
         A massive value takes up most of the root mean square of its hidden state, so beside it
         others in the same token do not reach theirs. Of ``mlp_act``, what the last layer of an
-        MLP reads, the paper does not speak: its rows are the same count, but not its rule.
+        MLP reads, and of mixers other than attention the paper does not speak: their rows are the
+        same count, but not its rule.
 
         Raises
         ------

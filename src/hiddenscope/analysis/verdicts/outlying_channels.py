@@ -18,13 +18,13 @@ FEW = 0.02
 
 
 def _outlier_channels(seen: Seen) -> Verdict:
-    seen.check_tokens(seen.blocks())
     found = outliers(seen.stream, seen.view)
     if found.notes:
         raise UntoldError(found.notes[-1])
     if found.points.keys() <= set(COUNTED_ONLY):
-        msg = "the paper does not speak of what the last layer of an MLP reads"
+        msg = f"the paper does not speak of what is read at {' and '.join(found.points)}"
         raise UntoldError(msg)
+    seen.check_tokens(seen.blocks())
     table, channels = by_the_rule(found.channels), group(seen.stream, "moments").sizes["channel"]
     share = table.index.nunique() / channels
     words = channel_words(found)
