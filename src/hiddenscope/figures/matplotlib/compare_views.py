@@ -16,6 +16,7 @@ from hiddenscope.figures.matplotlib.axis import (
     sites_across,
     value_axis,
 )
+from hiddenscope.figures.matplotlib.key import above
 from hiddenscope.figures.matplotlib.page import Page
 from hiddenscope.figures.matplotlib.style import DOUBLE, MM
 from hiddenscope.figures.places import places
@@ -135,15 +136,4 @@ def _name_channels(page: Page, axes: Axes, shown: CompareViews) -> None:
 
 
 def _legend(axes: Axes, lines: list[Line2D], names: list[str]) -> None:
-    axes.legend(
-        lines,
-        names,
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.0),
-        ncols=6,
-        borderpad=0.1,
-        borderaxespad=0.1,
-        handlelength=0.8,
-        handletextpad=0.3,
-        columnspacing=0.7,
-    )
+    above(axes, lines, names, ncols=6, handlelength=0.8, handletextpad=0.3, columnspacing=0.7)

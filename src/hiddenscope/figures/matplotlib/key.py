@@ -31,17 +31,8 @@ def key(page: Page, axes: Axes, sites: list[str], *, titled: bool = True) -> Non
     named = [site for site in sites if site in SET_OFF or len(blocks) == 1]
     lines = [Line2D([], [], color=colours[site], linewidth=1.4) for site in named]
     if named:
-        axes.legend(
-            lines,
-            [Site.parse(site).label for site in named],
-            loc="lower left",
-            bbox_to_anchor=(0.0, 1.0),
-            ncols=3,
-            borderpad=0.1,
-            borderaxespad=0.1,
-            handlelength=1.4,
-            columnspacing=1.4,
-        )
+        names = [Site.parse(site).label for site in named]
+        above(axes, lines, names, ncols=3, handlelength=1.4, columnspacing=1.4)
     if len(blocks) < 2:
         return
     where = places(blocks, 0.0)
@@ -59,6 +50,19 @@ def key(page: Page, axes: Axes, sites: list[str], *, titled: bool = True) -> Non
     label_sites(bar.ax.yaxis, where, left * height / len(blocks), size=TICK, across=False)
     if titled:
         bar.set_label(where.title())
+
+
+def above(axes: Axes, lines: Sequence[Artist], names: Sequence[str], **style: Any) -> None:
+    """Write the key to lines above the axes, on their left."""
+    axes.legend(
+        lines,
+        names,
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        borderpad=0.1,
+        borderaxespad=0.1,
+        **style,
+    )
 
 
 def head(
@@ -91,16 +95,7 @@ def head(
         widths = [text_width(name, TICK) + beside for name in names]
         columns = _columns(widths, room, TICK * style["columnspacing"])
         rows = -(-len(names) // columns)
-        axes.legend(
-            lines,
-            names,
-            loc="lower left",
-            bbox_to_anchor=(0, 1),
-            ncols=columns,
-            borderpad=0.1,
-            borderaxespad=0.1,
-            **style,
-        )
+        above(axes, lines, names, ncols=columns, **style)
     axes.set_title("\n".join(wrap(title, room, BASE, "bold")), pad=3 + 9 * rows)
 
 
