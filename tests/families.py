@@ -949,7 +949,9 @@ FAMILIES: dict[str, dict[str, object]] = {
     "openai_privacy_filter": HEADED | LOCAL_MOE | {"sliding_window": 4},
     "t5gemma2_encoder": T5GEMMA2_ENCODER,
     "xlm": LIKE_XLM,
+    "xlm-causal": LIKE_XLM | {"model_type": "xlm", "causal": True},
     "flaubert": LIKE_XLM,
+    "flaubert-prenorm": LIKE_XLM | {"model_type": "flaubert", "pre_norm": True},
     # Its blocks have the tokens first and the batch second, the tuple has them in the usual order.
     "xlnet": {"d_model": 32, "n_layer": 3, "n_head": 4, "d_inner": 64},
     # Halves the sequence from block to block, and repeats the last states at the full length for a

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from hiddenscope.models import value_of
+from hiddenscope.models import apply, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +54,7 @@ def residue(
         total, allowed = total * factor, allowed * factor.abs()
     if step.norm is not None:
         norm = model.get_submodule(step.norm)
-        total = norm.forward(total.to(_kind(norm, result))).double()
+        total = apply(norm, total.to(_kind(norm, result)), step.axes).double()
         allowed = (total.abs() + total.abs().mean(-1, keepdim=True)) * epsilon * NORMED
     off = (result.double() - total).abs()
     known = torch.isfinite(off) & torch.isfinite(allowed)
@@ -67,7 +67,7 @@ def _base(model: torch.nn.Module, step: Step, state: torch.Tensor) -> torch.Tens
     """Return what is added to, in float64: the stream, or what a norm and a factor make of it."""
     if step.base_norm is not None:
         norm = model.get_submodule(step.base_norm)
-        state = norm.forward(state.to(_kind(norm, state)))
+        state = apply(norm, state.to(_kind(norm, state)), step.axes)
     base = state.double()
     return base if step.base_scale is None else base * value_of(model, step.base_scale)
 

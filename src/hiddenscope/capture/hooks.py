@@ -58,6 +58,7 @@ class Capture:
         self._begin = begin
         self._end = end
         self._seen: list[str] | None = None
+        self._length: int | None = None
         self._calls: dict[torch.nn.Module, int] = {}
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
@@ -109,6 +110,9 @@ class Capture:
     def _start(self, _: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._seen = []
         self._calls.clear()
+        if self.stream.crops:
+            given = (kwargs.get("input_ids"), kwargs.get("inputs_embeds"), *args)
+            self._length = next(x for x in given if x is not None).shape[1]
         if self._begin is not None:
             self._begin(args, kwargs)
 
@@ -163,6 +167,8 @@ class Capture:
                 with torch.no_grad():
                     states = tap.read(args, kwargs, output)
                     states = (states if scale is None else states * scale).detach()
+                    if self._length is not None and states.ndim == 3:
+                        states = states[:, : self._length]
                     with torch.autocast(states.device.type, enabled=False):
                         self._take(site, states)
 

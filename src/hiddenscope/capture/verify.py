@@ -67,6 +67,9 @@ def _check_hf(stream: Stream, states: Mapping[str, torch.Tensor], result: Any) -
     by_index = {index: name for name, index in stream.hf.items()}
     # What has another width than the residual stream is the model's output and no site.
     held = {i: x for i, x in enumerate(plain) if x.shape[-1] == stream.width}
+    if stream.crops:
+        # Some models cut their output back to the tokens, and not what they return beside it.
+        held = {i: x[:, : states["embed"].shape[1]] for i, x in held.items()}
     wrong = [
         i
         for i, x in held.items()

@@ -50,6 +50,7 @@ class Watch:
         self.checks: list[Check] = []
         self._measured = frozenset(sites)
         self._complete = self._counted = False
+        self._rows: slice | torch.Tensor = slice(MAX_TOKENS)
         blocks = range(len(stream.blocks))
         ends = {"resid_pre", "resid_post"}
         parsed = [Site(name) for name in sites]
@@ -78,6 +79,14 @@ class Watch:
         """Take the hooks away."""
         self._capture.__exit__(None, None, None)
 
+    def reading(self, real: NDArray[np.bool_]) -> None:
+        """Say which tokens of the pass that begins are text, ``[batch, pos]``.
+
+        Padding need not add up: XLM makes its states zero after each block.
+        """
+        if not self._complete:
+            self._rows = torch.from_numpy(np.flatnonzero(real)[:MAX_TOKENS])
+
     def _begin(self, _: tuple[Any, ...], __: dict[str, Any]) -> None:
         # A forward pass that was broken off before says nothing about this one.
         self._broken: list[int] = []
@@ -103,7 +112,7 @@ class Watch:
                 self._broken.append(site.block)
             self._held = {}
         if site.block in self._watched:
-            self._held[site.point] = flat[:MAX_TOKENS].clone()
+            self._held[site.point] = flat[self._rows].clone()
         if site.point == "resid_post":
             # A copy: should a later module change it in place, the next comparison shows it.
             self._last = site.block, states.clone()

@@ -162,6 +162,8 @@ class _Pending:
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._drop()
         self._placed = self._place(args, kwargs)
+        if self._stream.watch is not None:
+            self._stream.watch.reading(self._placed[0].real)
 
     def take(self, name: str, states: torch.Tensor) -> None:
         tokens = None if self._placed is None else self._placed[0]

@@ -18,7 +18,7 @@ from hiddenscope.models.restoring import evaluation, left_alone, repeatable
 from hiddenscope.models.rotary import DYNAMIC, Rotary, find_rotary, has_known_rotary
 from hiddenscope.models.sparse_attention import attended_tokens
 from hiddenscope.models.structure import DECODER, RESIDUAL, Stream, Structure
-from hiddenscope.models.taps import Tap, same_bits, value_of
+from hiddenscope.models.taps import Tap, apply, same_bits, value_of
 from hiddenscope.models.tokenizers import check_fits, load_tokenizer
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Structure",
     "Tap",
     "adopt",
+    "apply",
     "attended_tokens",
     "batch_shift",
     "check_fits",

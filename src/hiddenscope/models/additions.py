@@ -84,7 +84,7 @@ class Solver:
             if wrote.side == "output"
             and wrote.began == read.time
             and is_norm(read.module)
-            and turns_into(read.module, read.value, wrote.value)
+            and turns_into(read.module, read.value, wrote.value, read.axes)
         ]
         self._sketches: dict[int, NDArray[np.float64]] = {}
         dtypes = {x.dtype for x in (self.entry, self.exit, *(s.value for s in narrow))}

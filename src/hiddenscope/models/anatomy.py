@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from hiddenscope.models.additions import Solver
 from hiddenscope.models.linear import reads_of
 from hiddenscope.models.roles import INNER, MIXERS, role_of, roles_of
-from hiddenscope.models.taps import same_bits
+from hiddenscope.models.taps import BATCH_FIRST, same_bits
 from hiddenscope.models.trace import is_linear, is_norm
 
 if TYPE_CHECKING:
     import torch
 
     from hiddenscope.models.additions import Addition
-    from hiddenscope.models.taps import Tap
+    from hiddenscope.models.taps import Axes, Tap
     from hiddenscope.models.trace import Factor, Seen, Trace
 
 
@@ -61,6 +61,8 @@ class Step:
         blocks that go on from a norm (BLOOM with ``apply_residual_connection_post_layernorm``).
     base_scale : float or str, optional
         What the first term is multiplied by: a number, or the name of a parameter (Doge).
+    axes : tuple of int
+        How the norms take the states (SqueezeBERT's as ``[batch, channel, pos]``), see `Tap`.
     """
 
     terms: tuple[str, ...]
@@ -69,6 +71,7 @@ class Step:
     factor: str | None = None
     base_norm: str | None = None
     base_scale: float | str | None = None
+    axes: Axes = BATCH_FIRST
 
     def __str__(self) -> str:
         base = self.terms[0] if self.base_norm is None else f"norm({self.terms[0]})"
@@ -126,7 +129,7 @@ def dissect(trace: Trace, exit_state: torch.Tensor) -> Anatomy:
         if roles is not None and nothing is None:
             norms = {read.path for read, _ in solver.norms}
             return _Points(trace, path, roles, norms, parallel=parallel).anatomy()
-        added = ", ".join(a.source.path.removeprefix(f"{trace.path}.") for a in path)
+        added = ", ".join(trace.short(a.source.path) for a in path)
         why = f"it adds the outputs of {added}: which is attention and which the MLP is not told"
         if nothing is not None:
             why = f"{nothing} returned only zeros, so where it is added cannot be told"
@@ -142,7 +145,7 @@ def _adds_nothing(trace: Trace, path: list[Addition]) -> str | None:
         # What a later module reads is not what is added.
         seen = s.side == "input" or any(s.path.startswith(a.source.path) for a in path)
         if s.time > read and not seen:
-            return s.path.removeprefix(f"{trace.path}.")
+            return trace.short(s.path)
     return None
 
 
@@ -203,13 +206,19 @@ class _Points:
             result = {"cross": "resid_cross", "mlp": "resid_mid", None: "resid_post"}[following]
             if following:
                 self._put(result, self._waypoint(addition))
-            norm = addition.norm.path if addition.norm else None
-            factor = str(addition.factor.name) if addition.factor else None
-            base = addition.base
-            before_it = base.norm.path if base.norm else None
-            scale = base.scale.name if base.scale else None
-            terms = (before, f"{role}_out")
-            steps.append(Step(terms, result, norm, factor, before_it, scale))
+            norm, base = addition.norm, addition.base
+            normed = norm or base.norm
+            steps.append(
+                Step(
+                    terms=(before, f"{role}_out"),
+                    result=result,
+                    norm=norm.path if norm else None,
+                    factor=str(addition.factor.name) if addition.factor else None,
+                    base_norm=base.norm.path if base.norm else None,
+                    base_scale=base.scale.name if base.scale else None,
+                    axes=normed.axes if normed else BATCH_FIRST,
+                )
+            )
             before = result
         return tuple(steps)
 
@@ -240,7 +249,7 @@ class _Points:
             self.refused[inner] = self._no_projection(source)
         until = last.began if last is not None else source.time
         read = [
-            (role_of(s.path.removeprefix(self.trace.path)), s)
+            (role_of(self.trace.short(s.path)), s)
             for s in self.trace.seen
             if begin < s.time < until
             and s.side == "input"

@@ -13,6 +13,18 @@ if TYPE_CHECKING:
 BLOCK_LISTS = ("h", "layers", "blocks", "layer", "block")
 """What the list of blocks is called in classes that do not declare them."""
 
+FILLED = ("LongformerModel", "LEDEncoder")
+"""Owners that fill their tokens up with padding, to whole windows, and cut their output back."""
+
+_XLM = ("attentions.{}", "layer_norm1.{}", "ffns.{}", "layer_norm2.{}")
+PARTS = {
+    "XLMModel": _XLM,
+    "FlaubertModel": _XLM,
+    # It runs its blocks by their `forward`, past every hook on them.
+    "SqueezeBertModel": ("encoder.layers.{}",),
+}
+"""What block number {} is made of where no module is called for it, by the owner's class."""
+
 
 def candidates(
     owner: torch.nn.Module, paths: Mapping[torch.nn.Module, str]
@@ -49,6 +61,24 @@ def candidates(
         for block in module
     }
     return named, False
+
+
+def fills_up(owner: torch.nn.Module) -> bool:
+    """Whether a stream's owner is of a class in `FILLED`."""
+    return any(c.__name__ in FILLED for c in type(owner).__mro__)
+
+
+def parts_of_blocks(
+    owner: torch.nn.Module, paths: Mapping[torch.nn.Module, str]
+) -> list[dict[str, torch.nn.Module]]:
+    """Return the modules that each block is made of, by path, for the classes in `PARTS`."""
+    named = next((PARTS[c.__name__] for c in type(owner).__mro__ if c.__name__ in PARTS), ())
+    below = dict(owner.named_modules())
+    blocks: list[dict[str, torch.nn.Module]] = []
+    while named and named[0].format(len(blocks)) in below:
+        parts = [below[name.format(len(blocks))] for name in named]
+        blocks.append({paths[part]: part for part in parts})
+    return blocks
 
 
 def _declaration(owner: torch.nn.Module) -> list[OutputRecorder]:

@@ -87,10 +87,11 @@ def _experts(trace: Trace, reads: Mapping[str, tuple[str | None, ...]]) -> set[s
     An expert may have been sent all of the probe's few tokens, but reads only some of a text's.
     """
     found: set[str] = set()
-    for name, modules in trace.block.named_modules():
+    below_it = ((part, *item) for part, m in trace.parts.items() for item in m.named_modules())
+    for part, name, modules in below_it:
         if not isinstance(modules, torch.nn.ModuleList):
             continue
-        start = ".".join(part for part in (trace.path, name) if part)
+        start = ".".join(p for p in (part, name) if p)
         alike: dict[str, list[str]] = {}
         for i, module in enumerate(modules):
             for below, layer in module.named_modules():

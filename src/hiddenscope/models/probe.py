@@ -14,14 +14,22 @@ import torch
 
 from hiddenscope.errors import ModelError
 from hiddenscope.models.anatomy import dissect
-from hiddenscope.models.blocks import BLOCK_LISTS, candidates
+from hiddenscope.models.blocks import BLOCK_LISTS, candidates, fills_up, parts_of_blocks
 from hiddenscope.models.calling import forward_arguments, forward_pass, plain_ids
 from hiddenscope.models.heads import look_around
 from hiddenscope.models.linear import linear_layers
 from hiddenscope.models.packing import keeps_apart
 from hiddenscope.models.restoring import left_alone
 from hiddenscope.models.structure import DECODER, ENCODER, RESIDUAL, Stream, Structure
-from hiddenscope.models.taps import Tap, block_input, same_bits, tensors_in, turns_into
+from hiddenscope.models.taps import (
+    BATCH_FIRST,
+    Tap,
+    block_input,
+    layout_of,
+    same_bits,
+    tensors_in,
+    turns_into,
+)
 from hiddenscope.models.trace import Trace
 from hiddenscope.sites import trunk
 
@@ -82,6 +90,8 @@ def _run(model: PreTrainedModel, probes: Sequence[_Probe]) -> tuple[dict[str, An
         call["decoder_attention_mask"] = torch.ones_like(decoder)
     try:
         for probe in probes:
+            read = call["decoder_input_ids"] if probe.name == DECODER else rows
+            probe.length = read.shape[1]
             probe.hook()
         with forward_pass(type(model).__name__, f"{rows.shape[1]} tokens"):
             return call, model(**call, output_hidden_states=True, return_dict=True)
@@ -104,7 +114,17 @@ class _Probe:
         self.name, self.owner, self.model, self.before = name, owner, model, before
         self.paths = {module: paths[module] for module in owner.modules()}
         self.candidates, self.declared = candidates(owner, self.paths)
-        kinds = ", ".join(dict.fromkeys(type(m).__name__ for m in self.candidates))
+        # Of blocks that no module is: what they are made of, and the first block that a module is
+        # part of, as XLM's share an activation.
+        self.parts = parts_of_blocks(owner, self.paths)
+        self.part_of = {
+            m: i
+            for i, parts in reversed([*enumerate(self.parts)])
+            for part in parts.values()
+            for m in part.modules()
+        }
+        named = [part for parts in self.parts for part in parts.values()] or self.candidates
+        kinds = ", ".join(dict.fromkeys(type(m).__name__ for m in named))
         self.found = (
             f"declared by transformers ({kinds})" if self.declared else f"by name ({kinds})"
         )
@@ -114,6 +134,8 @@ class _Probe:
         self.entries: list[Tap] = []
         self.inputs: list[torch.Tensor] = []
         self.outputs: list[torch.Tensor] = []
+        self.length = PROBE_TOKENS
+        self.crops = fills_up(owner)
         self.anatomies: list[Anatomy] = []
         # Modules called with the last block's output.
         self.after: list[tuple[torch.nn.Module, int]] = []
@@ -136,17 +158,19 @@ class _Probe:
     def _enter(self, module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         call = self.calls[module] = self.calls.get(module, -1) + 1
         path = self.paths[module]
+        number = self.part_of.get(module, -1)
+        if number >= len(self.entries):
+            # A block that no module is ends where the next one begins.
+            key, state = block_input(args, kwargs)
+            if self.trace is not None:
+                self._end(state, path, "input", key, call)
+            self._begin(self.parts[number], state, path, key, call)
         if self.trace is not None:
-            self.trace.enter(module, path, call, args, kwargs)
+            if number >= 0 or not self.parts:
+                self.trace.enter(module, path, call, args, kwargs)
         elif module in self.candidates:
             key, state = block_input(args, kwargs)
-            self._check_shape(state, path)
-            width = int(state.shape[-1])
-            self.entries.append(Tap(path=path, side="input", key=key, call=call, width=width))
-            self.inputs.append(state.clone())
-            encoded = None if self.before is None else self.before.last
-            self.trace = Trace(module, path, self.inputs[-1], encoded)
-            self.after.clear()
+            self._begin({path: module}, state, path, key, call)
 
     def _leave(
         self, module: torch.nn.Module, args: Any, kwargs: dict[str, Any], output: Any
@@ -155,30 +179,62 @@ class _Probe:
         if module is self.owner:
             last = getattr(output, "last_hidden_state", None)
             self.last = (output[0] if last is None else last).clone()
-        elif self.trace is not None and module is self.trace.block:
+            if self.trace is not None:
+                self._end(self.last, path, "output", 0, call)
+        elif self.trace is not None and path == self.trace.path and not self.parts:
             key = self.candidates[module]
             state = output if isinstance(output, torch.Tensor) else output[key]
-            self._check_shape(state, path)
-            width = int(state.shape[-1])
-            self.blocks.append(Tap(path=path, side="output", key=key, call=call, width=width))
-            self.outputs.append(state.clone())
-            trace, self.trace = self.trace, None
-            self.anatomies.append(dissect(trace, self.outputs[-1]))
+            self._end(state, path, "output", key, call)
         elif self.trace is not None:
-            self.trace.leave(module, path, call, output)
+            if module in self.part_of or not self.parts:
+                self.trace.leave(module, path, call, output)
         elif self.outputs:
             given = next(iter(tensors_in(args, kwargs).values()), None)
             if given is not None and same_bits(given, self.outputs[-1]):
                 self.after.append((module, call))
 
-    def _check_shape(self, state: torch.Tensor, path: str) -> None:
-        if state.ndim != 3 or state.shape[0] != 3:
+    def _begin(
+        self,
+        parts: dict[str, torch.nn.Module],
+        state: torch.Tensor,
+        path: str,
+        key: int | str,
+        call: int,
+    ) -> None:
+        tap, state = self._tap(state, path, "input", key, call)
+        self.entries.append(tap)
+        self.inputs.append(self._of_tokens(state))
+        encoded = None if self.before is None else self.before.last
+        self.trace = Trace(parts, state, encoded, tap.axes)
+        self.after.clear()
+
+    def _end(self, state: torch.Tensor, path: str, side: str, key: int | str, call: int) -> None:
+        tap, state = self._tap(state, path, side, key, call)
+        self.blocks.append(tap)
+        self.outputs.append(self._of_tokens(state))
+        assert self.trace is not None
+        trace, self.trace = self.trace, None
+        self.anatomies.append(dissect(trace, state))
+
+    def _of_tokens(self, state: torch.Tensor) -> torch.Tensor:
+        return state[:, : self.length] if self.crops else state
+
+    def _tap(
+        self, state: torch.Tensor, path: str, side: str, key: int | str, call: int
+    ) -> tuple[Tap, torch.Tensor]:
+        """Return where a state of the stream passes, and a copy of it as [batch, pos, channel]."""
+        axes = layout_of(state, 3, self.length) or BATCH_FIRST
+        if state.ndim != 3 or state.permute(axes).shape[0] != 3:
             msg = (
                 f"{path} of {self.model} passes on states of shape {tuple(state.shape)} for "
                 f"3 texts of {PROBE_TOKENS} tokens: expected [batch, pos, channel], so its "
                 "residual stream cannot be told"
             )
             raise ModelError(msg)
+        # A tensor of its own: a later module may change this one in place.
+        state = state.permute(axes).clone(memory_format=torch.contiguous_format)
+        width = int(state.shape[-1])
+        return Tap(path=path, side=side, key=key, call=call, width=width, axes=axes), state
 
     def stream(self, result: Any) -> Stream:
         """Put the findings together."""
@@ -245,6 +301,7 @@ class _Probe:
             hf=hf,
             hf_tuple=key,
             found=self.found,
+            crops=self.crops,
         )
 
     def _causal(self) -> bool:
@@ -262,10 +319,11 @@ class _Probe:
         assert self.last is not None
         states = [self.inputs[0], *self.outputs, *([self.last] if has_norm else [])]
         mapping: dict[str, int] = {}
-        for index, state in enumerate(held):
+        for index, entry in enumerate(held):
             # The last entry may be the last block or the final norm. If both are equal (a norm
             # that changes nothing), it counts as the output, as it does in transformers.
             tied = index == len(held) - 1
+            state = self._of_tokens(entry)
             matches = [s.name for s, x in zip(sites, states, strict=True) if same_bits(x, state)]
             matches = [m for m in matches if m not in mapping]
             if matches:

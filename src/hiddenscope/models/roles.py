@@ -17,7 +17,7 @@ ROLES = {
     "attn": r"attn|attention",
     "mamba": r"mamba|ssm",
     # Convolutions, recurrences, Fourier transforms.
-    "mix": r"lstm|conv|fourier|rwkv|retention|delta|recurrent",
+    "mix": r"lstm|conv(?!1d)|fourier|rwkv|retention|delta|recurrent",
     "mlp": r"mlp|ffn|ff\b|feed_?forward|moe|expert|intermediate|fc\d?\b|dense_4h|relu_?dense",
 }
 """What an addition is called, by the path of the module that makes it."""
@@ -35,11 +35,11 @@ def roles_of(trace: Trace, path: list[Addition], *, parallel: bool) -> list[str]
     begin = -1
     for source in sorted((a.source for a in path), key=lambda s: s.began):
         linear = {
-            role_of(s.path.removeprefix(trace.path))
+            role_of(trace.short(s.path))
             for s in trace.seen
             if begin < s.time <= source.time and is_linear(s.module)
         } - {None}
-        own = role_of(source.path.removeprefix(trace.path))
+        own = role_of(trace.short(source.path))
         own = own or role_of(type(source.module).__name__, last=True)
         named = linear.pop() if len(linear) == 1 else own
         if named is None or named in roles or len({named, *roles}.intersection(MIXERS)) > 1:

@@ -48,6 +48,8 @@ class Stream:
         What Hugging Face calls the tuple: ``hidden_states``, ``encoder_hidden_states``, ….
     found : str
         How the blocks were found, in words.
+    crops : bool
+        Whether the owner fills its tokens up and cuts its output back to them (Longformer).
     """
 
     name: str
@@ -62,6 +64,7 @@ class Stream:
     hf: dict[str, int]
     hf_tuple: str
     found: str
+    crops: bool = False
 
     @property
     def final_norm(self) -> Tap | None:

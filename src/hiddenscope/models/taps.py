@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 SMALL = 1 << 16
 """Bytes up to which tensors are compared outside of torch."""
+Axes = tuple[int, int, int]
+BATCH_FIRST: Axes = (0, 1, 2)
+POSITION_FIRST: Axes = (1, 0, 2)
+LAYOUTS: tuple[Axes, ...] = (BATCH_FIRST, POSITION_FIRST, (0, 2, 1))
+"""Where batch, position and channel may stand: most models, XLNet, SqueezeBERT.
+
+Each is its own inverse.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +42,8 @@ class Tap:
     scale : float or str, optional
         What the model multiplies the tensor by before it adds it to the residual stream: a
         number, or the name of a parameter or buffer of the model.
+    axes : tuple of int
+        Where batch, position and channel stand in a tensor of three axes.
     """
 
     path: str
@@ -39,13 +52,20 @@ class Tap:
     call: int = 0
     width: int
     scale: float | str | None = None
+    axes: Axes = BATCH_FIRST
 
     def read(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> torch.Tensor:
-        """Take the tensor out of a call, not scaled; an input is there without an `output`."""
+        """Take the tensor out of a call, not scaled; an input is there without an `output`.
+
+        It comes as ``[batch, pos, channel]`` or, from modules that see the tokens of all rows as
+        one long row, as ``[token, channel]``.
+        """
+        state: torch.Tensor
         if self.side == "input":
-            state: torch.Tensor = args[self.key] if isinstance(self.key, int) else kwargs[self.key]
-            return state
-        return output if isinstance(output, torch.Tensor) else output[self.key]
+            state = args[self.key] if isinstance(self.key, int) else kwargs[self.key]
+        else:
+            state = output if isinstance(output, torch.Tensor) else output[self.key]
+        return state if self.axes == BATCH_FIRST else state.permute(self.axes)
 
 
 def value_of(model: torch.nn.Module, factor: float | str) -> float | torch.Tensor:
@@ -91,10 +111,38 @@ def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     return bool(torch.equal(a, b))
 
 
-def turns_into(module: torch.nn.Module, given: torch.Tensor, expected: torch.Tensor) -> bool:
+def layout_of(
+    state: torch.Tensor, batch: int, length: int, among: Iterable[Axes] = LAYOUTS
+) -> Axes | None:
+    """Return where batch, position and channel stand in a tensor, by the sizes of its axes."""
+    if state.ndim != len(BATCH_FIRST):
+        return None
+    return next((a for a in among if state.permute(a).shape[:2] == (batch, length)), None)
+
+
+def apply(module: torch.nn.Module, states: torch.Tensor, axes: Axes = BATCH_FIRST) -> torch.Tensor:
+    """Apply a module that takes and gives states as `axes` to ``[batch, pos, channel]``.
+
+    States of ``[token, channel]`` are one row to it.
+    """
+    made: torch.Tensor
+    if axes == BATCH_FIRST:
+        made = module.forward(states)
+        return made
+    rows = states if states.ndim == len(axes) else states[None]
+    made = module.forward(rows.permute(axes)).permute(axes)
+    return made.reshape(states.shape)
+
+
+def turns_into(
+    module: torch.nn.Module,
+    given: torch.Tensor,
+    expected: torch.Tensor,
+    axes: Axes = BATCH_FIRST,
+) -> bool:
     """Whether a module, applied to a tensor and nothing else, gives bitwise another."""
     try:
-        made = module.forward(given)
+        made = apply(module, given, axes)
     except (TypeError, ValueError, RuntimeError, AttributeError):
         # It takes more than one tensor, or another kind.
         return False

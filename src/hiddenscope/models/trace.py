@@ -9,7 +9,16 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from hiddenscope.models.taps import Tap, same_bits, tensors_in, tensors_out
+from hiddenscope.models.taps import (
+    BATCH_FIRST,
+    POSITION_FIRST,
+    Axes,
+    Tap,
+    layout_of,
+    same_bits,
+    tensors_in,
+    tensors_out,
+)
 
 LINEAR = torch.nn.Linear, Conv1D
 """The linear layers that quantisers know; GPT-2 has its own, with the weights transposed."""
@@ -36,6 +45,8 @@ class Seen:
     value: torch.Tensor
     # Of an output: when its module was called.
     began: int = -1
+    # How it passed; `value` is [batch, pos, channel].
+    axes: Axes = BATCH_FIRST
 
     def tap(self, scale: Factor | None = None) -> Tap:
         """Return the place where it passed."""
@@ -46,6 +57,7 @@ class Seen:
             call=self.call,
             width=int(self.value.shape[-1]),
             scale=scale.name if scale is not None else None,
+            axes=self.axes,
         )
 
 
@@ -55,12 +67,14 @@ class Trace:
 
     Parameters
     ----------
-    block : Module
-    path : str
+    parts : dict of str to Module
+        The block by its path or, where no module is the block, what it is made of.
     entry : Tensor[batch, pos, channel]
         What the block read.
     encoded : Tensor[batch, pos, channel], optional
         What an encoder before it returned.
+    axes : tuple of int
+        How the block took what it read.
 
     Attributes
     ----------
@@ -70,15 +84,29 @@ class Trace:
         Times of those of them that were called with `encoded`.
     """
 
-    block: torch.nn.Module
-    path: str
+    parts: dict[str, torch.nn.Module]
     entry: torch.Tensor
     encoded: torch.Tensor | None = None
+    axes: Axes = BATCH_FIRST
     seen: list[Seen] = field(default_factory=list)
     called: list[tuple[str, int]] = field(default_factory=list)
     decoding: set[int] = field(default_factory=set)
     _clock: int = 0
     _open: list[int] = field(default_factory=list)
+
+    @property
+    def block(self) -> torch.nn.Module:
+        """The module that is the block; one that has nothing where none is."""
+        return next(iter(self.parts.values())) if len(self.parts) == 1 else torch.nn.Module()
+
+    @property
+    def path(self) -> str:
+        """The block's path; empty where no module is the block."""
+        return next(iter(self.parts)) if len(self.parts) == 1 else ""
+
+    def short(self, path: str) -> str:
+        """Return a path as it is called inside of the block."""
+        return path.removeprefix(self.path).removeprefix(".")
 
     def enter(
         self, module: torch.nn.Module, path: str, call: int, args: Any, kwargs: dict[str, Any]
@@ -111,13 +139,20 @@ class Trace:
         began: int = -1,
     ) -> None:
         batch, length = self.entry.shape[:2]
+        # Longformer's attention puts positions first, inside of blocks that have the batch first.
+        layouts = dict.fromkeys((self.axes, BATCH_FIRST, POSITION_FIRST))
         for key, value in found.items():
             # Some modules see the tokens of all rows as one long row.
             flat = value.ndim == 2 and value.shape[0] == batch * length
-            if value.is_floating_point() and (flat or value.shape[:-1] == (batch, length)):
+            axes = BATCH_FIRST if flat else layout_of(value, batch, length, layouts)
+            if value.is_floating_point() and axes is not None:
                 # Without gradients a clone is detached; each operation more would cost time.
                 held = value.clone() if not flat else value.clone().reshape(batch, length, -1)
-                self.seen.append(Seen(module, path, side, key, call, self._clock, held, began))
+                if axes != BATCH_FIRST:
+                    held = held.permute(axes).contiguous()
+                self.seen.append(
+                    Seen(module, path, side, key, call, self._clock, held, began, axes)
+                )
 
 
 def is_norm(module: torch.nn.Module) -> bool:
