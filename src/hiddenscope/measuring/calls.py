@@ -137,7 +137,7 @@ class CallReader:
             raise MaskError(msg)
         past = Past.of(given, inside=self._holds_state)
         rows, length = shape
-        return read_mask(_mask(given), (rows, length), past), past
+        return read_mask(given.get("attention_mask"), (rows, length), past), past
 
     def _mixes(
         self,
@@ -208,12 +208,6 @@ def _ids(given: dict[str, Any]) -> NDArray[np.int64]:
         return np.full(tuple(embeds.shape[:2]), NO_TOKEN, np.int64)
     msg = "the model was called without input_ids and inputs_embeds: nothing to record"
     raise CaptureError(msg)
-
-
-def _mask(given: dict[str, Any]) -> Any:
-    # FSMT's decoder is told where padding is instead of where text is.
-    padding = given.get("decoder_padding_mask")
-    return given.get("attention_mask") if padding is None else padding.eq(0)
 
 
 def _positions(ids: torch.Tensor, shape: tuple[int, ...]) -> NDArray[np.int64]:

@@ -90,8 +90,9 @@ def _run(model: PreTrainedModel, probes: Sequence[_Probe]) -> tuple[dict[str, An
         call["decoder_attention_mask"] = torch.ones_like(decoder)
     try:
         for probe in probes:
-            read = call["decoder_input_ids"] if probe.name == DECODER else rows
-            probe.length = read.shape[1]
+            start = "decoder_" if probe.name == DECODER else ""
+            probe.length = call.get(f"{start}input_ids", rows).shape[1]
+            probe.masked = f"{start}attention_mask" in call
             probe.hook()
         with forward_pass(type(model).__name__, f"{rows.shape[1]} tokens"):
             return call, model(**call, output_hidden_states=True, return_dict=True)
@@ -134,7 +135,8 @@ class _Probe:
         self.entries: list[Tap] = []
         self.inputs: list[torch.Tensor] = []
         self.outputs: list[torch.Tensor] = []
-        self.length = PROBE_TOKENS
+        # How many tokens the owner is given, and whether with a mask.
+        self.length, self.masked = PROBE_TOKENS, False
         self.crops = fills_up(owner)
         self.anatomies: list[Anatomy] = []
         # Modules called with the last block's output.
@@ -158,6 +160,12 @@ class _Probe:
     def _enter(self, module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         call = self.calls[module] = self.calls.get(module, -1) + 1
         path = self.paths[module]
+        if module is self.owner and self.masked and kwargs.get("attention_mask") is None:
+            msg = (
+                f"{type(module).__name__} is not told by attention_mask which of its tokens are "
+                "padding, so padding would be counted"
+            )
+            raise ModelError(msg)
         number = self.part_of.get(module, -1)
         if number >= len(self.entries):
             # A block that no module is ends where the next one begins.
