@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -26,7 +28,7 @@ from hiddenscope import grid, kernels
 from hiddenscope.kernels.counting import CHUNK, VALUES_AT_ONCE, at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Made = Callable[[np.random.Generator, tuple[int, int], torch.finfo], np.ndarray]
 
@@ -299,3 +301,38 @@ def test_away_from_a_processor_much_is_read_at_once() -> None:
     there = torch.zeros(3, 64, device="meta")
     assert at_once(there) * 64 == at_once(there, sites=4) * 64 * 4 == VALUES_AT_ONCE
     assert at_once(torch.zeros(3, VALUES_AT_ONCE, device="meta")) == CHUNK
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_sites_side_by_side_come_in_order_each_on_one_thread(threads: int) -> None:
+    seen = Counter[str]()
+    # Every thread has begun before one may end, so that there are as many as said.
+    together = threading.Barrier(threads)
+
+    def work(item: int) -> tuple[int, int]:
+        together.wait(timeout=60)
+        seen[threading.current_thread().name] += 1
+        return item, torch.get_num_threads()
+
+    assert kernels.each(work, range(4), torch.device("cpu")) == [(i, 1) for i in range(4)]
+    assert len(seen) == threads
+    assert torch.get_num_threads() == threads
+    assert kernels.each(lambda item: item, [3, 1], torch.device("meta")) == [3, 1]
+
+
+def test_what_fails_for_one_site_is_raised_and_threads_are_as_before(threads: int) -> None:
+    def work(item: int) -> None:
+        if item:
+            msg = "no such site"
+            raise ValueError(msg)
+
+    with pytest.raises(ValueError, match="no such site"):
+        kernels.each(work, range(2), torch.device("cpu"))
+    assert torch.get_num_threads() == threads

@@ -7,6 +7,7 @@ and is compared with it in one test. A profile's manifest says which one ran.
 from hiddenscope.kernels.counting import count_cells, count_octaves
 from hiddenscope.kernels.products import comoment, comoment_parts
 from hiddenscope.kernels.reference import Scan, largest, scan
+from hiddenscope.kernels.threads import each
 
 NAME = "reference"
 """What the manifest calls these kernels."""
@@ -18,6 +19,7 @@ __all__ = [
     "comoment_parts",
     "count_cells",
     "count_octaves",
+    "each",
     "largest",
     "scan",
 ]

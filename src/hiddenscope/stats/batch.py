@@ -106,6 +106,11 @@ class Batch:
     tokens: Tokens
     states: Mapping[str, torch.Tensor]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the states are; on several devices, the first of them."""
+        return next(iter(self.states.values())).device
+
     @cached_property
     def bounds(self) -> list[int]:
         """Where each stratum starts in the tokens' order, and the number of tokens."""
@@ -135,9 +140,9 @@ class Batch:
     @cached_property
     def scans(self) -> list[Scanned]:
         """Every site's states read once and reduced, in the layout's order."""
-        made = {
-            i: scan for states, at in self.distinct for scan in [self._scan(states)] for i in at
-        }
+        states = [states for states, _ in self.distinct]
+        scans = kernels.each(self._scan, states, self.device)
+        made = {i: scan for scan, (_, at) in zip(scans, self.distinct, strict=True) for i in at}
         return [made[i] for i in range(len(self.layout.sites))]
 
     def _scan(self, states: torch.Tensor) -> Scanned:

@@ -48,9 +48,12 @@ class Extremes(Accumulator):
 
     def update(self, batch: Batch) -> None:
         """Take in the values of a batch that reach into the ranks."""
-        for site in range(len(self.layout.sites)):
+
+        def update(site: int) -> None:
             for k, tokens in batch.strata:
                 self._update_one(site, k, tokens, batch)
+
+        kernels.each(update, range(len(self.layout.sites)), batch.device)
 
     def _update_one(self, site: int, k: int, tokens: slice, batch: Batch) -> None:
         held = {key: array[site, k] for key, array in self.arrays.items()}

@@ -56,13 +56,17 @@ class Octaves(Accumulator):
         if self.arrays["count"].max(initial=0) > _NARROW.max - len(batch.tokens.order):
             self.arrays["count"] = self.arrays["count"].astype(np.int64)
         group_of = {code: i for i, codes in enumerate(self.groups.values()) for code in codes}
-        for states, at in batch.distinct:
+
+        def count(shared: tuple[torch.Tensor, list[int]]) -> None:
+            states, at = shared
             for k, tokens in batch.strata:
                 finite = torch.from_numpy(batch.finite[at[0], tokens])
                 kept = states[tokens] if finite.all() else states[tokens][finite.to(states.device)]
                 counts = kernels.count_octaves(kept).cpu().numpy()
                 for i in at:
                     self.arrays["count"][i, group_of[k]] += counts
+
+        kernels.each(count, batch.distinct, batch.device)
 
     def _merge(self, other: Self) -> Self:
         """Add the counts of two states."""
