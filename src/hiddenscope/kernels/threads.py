@@ -10,6 +10,9 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+MOST = 4
+"""Threads; of more each waits for the others, as Python runs one of them at a time."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -39,7 +42,7 @@ def each(work: Callable[[T], R], items: Sequence[T], device: torch.device) -> li
     torch.set_num_threads(1)
     try:
         # New threads, as those of an earlier pool would not survive a fork of the process.
-        with ThreadPoolExecutor(min(threads, max(len(items), 1))) as pool:
+        with ThreadPoolExecutor(min(threads, MOST)) as pool:
             return list(pool.map(work, items))
     finally:
         torch.set_num_threads(threads)
