@@ -179,14 +179,15 @@ def cell_counts(stream: xr.DataTree, view: str) -> NDArray[np.int64]:
 def over_strata(stream: xr.DataTree, counts: xr.DataArray, view: str) -> NDArray[np.int64]:
     """Sum counts ``[site, stratum, …]`` over the strata of a view."""
     chosen = strata_index(stream, view)
-    if len(chosen) == 1:
-        # Of a file no other stratum is unpacked.
-        return np.asarray(counts[:, chosen[0]].values)
-    # One by one: picked together, they would be copied first.
-    total = np.zeros_like(counts.values[:, 0])
-    for k in chosen:
-        total += counts.values[:, k]
-    return total
+    held = list(tokens(stream).values())
+    # Of a file only strata that hold tokens are unpacked, and each by itself.
+    parts = (counts[:, k].values for k in chosen if held[k])
+    total = next(parts, None)
+    if total is None:
+        return np.zeros_like(counts[:, 0].values)
+    for part in parts:
+        total = total + part
+    return np.asarray(total)
 
 
 @cached

@@ -151,7 +151,8 @@ class Batch:
         arrays = {f.name: getattr(scan, f.name).cpu().numpy() for f in fields(scan)}
         # Of 65,536 cells a site fills few.
         counts = arrays.pop("cells").reshape(-1)
-        filled = np.flatnonzero(counts)
+        # Several times as fast as over whole numbers.
+        filled = np.flatnonzero(counts != 0)
         return arrays | {"cell": filled, "count": counts[filled]}
 
     def stack(self, name: str) -> NDArray[Any]:
