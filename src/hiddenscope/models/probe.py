@@ -187,7 +187,7 @@ class _Probe:
         if module is self.owner:
             last = getattr(output, "last_hidden_state", None)
             self.last = (output[0] if last is None else last).clone()
-            if self.trace is not None:
+            if self.trace is not None and self.parts:
                 self._end(self.last, path, "output", 0, call)
         elif self.trace is not None and path == self.trace.path and not self.parts:
             key = self.candidates[module]
