@@ -83,8 +83,9 @@ FORMATS = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None, "M
 def styled() -> Iterator[None]:
     """Use the project's settings of Matplotlib where the user has set nothing else."""
     with _LOCK, mpl.rc_context():
-        own: dict[Any, Any] = dict(mpl.rcParams)
-        usual: dict[Any, Any] = dict(mpl.rcParamsDefault)
+        # No other settings are looked at: who asks for the backend has pyplot choose one.
+        own: Mapping[Any, Any] = mpl.rcParams
+        usual: Mapping[Any, Any] = mpl.rcParamsDefault
         untouched = {key: value for key, value in RC.items() if own[key] == usual[key]}
         mpl.rcParams.update(untouched)  # type: ignore[arg-type]
         yield
