@@ -66,8 +66,6 @@ REFUSED = {
     # Something is done to the stream between two blocks, or blocks are called in loops.
     "hrm_text": "not one chain",
     "blt": "not one chain",
-    "rwkv-rescaled": "not one chain",
-    "deberta-v2-relative": "not one chain",
     # The output is cut, padded or joined from several parts.
     "embedding_gemma2_text": "how .* makes its output",
     "cpmant": "how .* makes its output",

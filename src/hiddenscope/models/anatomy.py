@@ -6,7 +6,7 @@ Module names decide only what an addition is called (attention, MLP); see `roles
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hiddenscope.models.additions import Solver
@@ -54,8 +54,8 @@ class Step:
     norm : str, optional
         Name of the module that is applied to the sum, in blocks with norms after the additions
         (BERT).
-    factor : str, optional
-        Name of the factor of the sum, in blocks that scale the whole stream (Gemma 4).
+    factor : float or str, optional
+        The factor of the sum, or its name, in blocks that scale the whole stream (Gemma 4).
     base_norm : str, optional
         Name of the module whose output is added to in place of the first term, which it reads, in
         blocks that go on from a norm (BLOOM with ``apply_residual_connection_post_layernorm``).
@@ -68,7 +68,7 @@ class Step:
     terms: tuple[str, ...]
     result: str
     norm: str | None = None
-    factor: str | None = None
+    factor: float | str | None = None
     base_norm: str | None = None
     base_scale: float | str | None = None
     axes: Axes = BATCH_FIRST
@@ -106,6 +106,13 @@ class Anatomy:
     steps: tuple[Step, ...]
     refused: dict[str, str]
     reads: dict[str, tuple[str | None, ...]] = field(default_factory=dict)
+
+    def rescaled(self, factor: float) -> Anatomy:
+        """Return the same with a factor behind the last addition."""
+        if not self.steps:
+            return self
+        last = replace(self.steps[-1], factor=factor)
+        return replace(self, steps=(*self.steps[:-1], last))
 
 
 def dissect(trace: Trace, exit_state: torch.Tensor) -> Anatomy:

@@ -16,12 +16,17 @@ BLOCK_LISTS = ("h", "layers", "blocks", "layer", "block")
 FILLED = ("LongformerModel", "LEDEncoder")
 """Owners that fill their tokens up with padding, to whole windows, and cut their output back."""
 
+RESCALED = {"RwkvModel": 0.5}
+"""What owners multiply the stream by behind some blocks: RWKV every sixth, outside of training."""
+
 _XLM = ("attentions.{}", "layer_norm1.{}", "ffns.{}", "layer_norm2.{}")
 PARTS = {
     "XLMModel": _XLM,
     "FlaubertModel": _XLM,
     # It runs its blocks by their `forward`, past every hook on them.
     "SqueezeBertModel": ("encoder.layers.{}",),
+    # Where a convolution stands beside the first block, it changes what that returned.
+    "DebertaV2Model": ("encoder.layer.{}",),
 }
 """What block number {} is made of where no module is called for it, by the owner's class."""
 
@@ -66,6 +71,11 @@ def candidates(
 def fills_up(owner: torch.nn.Module) -> bool:
     """Whether a stream's owner is of a class in `FILLED`."""
     return any(c.__name__ in FILLED for c in type(owner).__mro__)
+
+
+def rescaling(owner: torch.nn.Module) -> float | None:
+    """Return what a stream's owner multiplies it by behind some blocks, by `RESCALED`."""
+    return next((RESCALED[c.__name__] for c in type(owner).__mro__ if c.__name__ in RESCALED), None)
 
 
 def parts_of_blocks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import torch
 
 from hiddenscope.errors import ModelError
 from hiddenscope.models.anatomy import dissect
-from hiddenscope.models.blocks import candidates, fills_up, parts_of_blocks
+from hiddenscope.models.blocks import candidates, fills_up, parts_of_blocks, rescaling
 from hiddenscope.models.taps import (
     BATCH_FIRST,
     Tap,
@@ -96,6 +97,7 @@ class Passage:
             f"declared by transformers ({kinds})" if self.declared else f"by name ({kinds})"
         )
         self.crops = fills_up(owner)
+        self._rescaling = rescaling(owner)
         self.blocks: list[Tap] = []
         self.entries: list[Tap] = []
         self.inputs: list[torch.Tensor] = []
@@ -164,6 +166,7 @@ class Passage:
                 self._trace.leave(module, path, call, output)
         elif self.outputs:
             given = next(iter(tensors_in(args, kwargs).values()), None)
+            self._goes_on(given)
             if given is not None and same_bits(given, self.outputs[-1]):
                 self.after.append((module, call))
 
@@ -171,6 +174,7 @@ class Passage:
         self, parts: dict[str, torch.nn.Module], at: Callable[..., Tap], state: torch.Tensor
     ) -> None:
         tap, state = self._read(at, state)
+        self._goes_on(state)
         self.entries.append(tap)
         self.inputs.append(self.of_tokens(state))
         encoded = None if self.before is None else self.before.last
@@ -184,6 +188,16 @@ class Passage:
         assert self._trace is not None
         trace, self._trace = self._trace, None
         self.anatomies.append(dissect(trace, state))
+
+    def _goes_on(self, state: torch.Tensor | None) -> None:
+        """Take in what the owner has made of the last block's output, where it multiplied it."""
+        if self._rescaling is None or state is None or not self.outputs:
+            return
+        made = self.outputs[-1] * self._rescaling
+        if same_bits(state, made) and not same_bits(state, self.outputs[-1]):
+            self.outputs[-1] = made
+            self.blocks[-1] = replace(self.blocks[-1], scale=self._rescaling)
+            self.anatomies[-1] = self.anatomies[-1].rescaled(self._rescaling)
 
     def of_tokens(self, state: torch.Tensor) -> torch.Tensor:
         """Return a state without the tokens that were filled up."""
