@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hiddenscope.errors import ModelError
-from hiddenscope.models.anatomy import dissect
 from hiddenscope.models.blocks import candidates, fills_up, parts_of_blocks, rescaling
+from hiddenscope.models.dissecting import dissect
 from hiddenscope.models.taps import (
     BATCH_FIRST,
     Tap,
