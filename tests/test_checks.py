@@ -141,6 +141,8 @@ def stream_of(toy: Toy, **changed: Any) -> Stream:
         "hf": {site: i for i, site in enumerate([*TRUNK[:2], "final_norm" if norm else TRUNK[2]])},
         "hf_tuple": "hidden_states",
         "found": "by name (Block)",
+        "calls": {path: 1 for path, _ in toy.named_modules()},
+        "crops": False,
     }
     return Stream(**(known | changed))
 

@@ -327,6 +327,19 @@ def test_sites_side_by_side_come_in_order_each_on_one_thread(threads: int) -> No
     assert kernels.each(lambda item: item, [3, 1], torch.device("meta")) == [3, 1]
 
 
+def test_threads_of_others_are_left_as_they_are(threads: int) -> None:
+    found: list[int] = []
+
+    def begin(_: int) -> None:
+        # It asks torch for the first time while sites are counted.
+        other = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        other.start()
+        other.join()
+
+    kernels.each(begin, range(4), torch.device("cpu"))
+    assert found == [threads] * 4
+
+
 def test_what_fails_for_one_site_is_raised_and_threads_are_as_before(threads: int) -> None:
     def work(item: int) -> None:
         if item:

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from transformers import AutoModelForCausalLM, DynamicCache, StaticCache
+from transformers import AutoModelForCausalLM, BartModel, DynamicCache, StaticCache
 from transformers.masking_utils import create_masks_for_generate
+from transformers.modeling_outputs import Seq2SeqModelOutput
 
 import hiddenscope as hs
-from hiddenscope.errors import MaskError
+from hiddenscope.errors import CaptureError, MaskError
 from hiddenscope.measuring.calls import CallReader
 from hiddenscope.measuring.masks import Past, read_mask
 from hiddenscope.models import find_structure
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 IDS = torch.tensor([[11, 12, 13, 14, 15, 16], [21, 22, 23, 24, 25, 26]])
 REAL = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1]])
 NOTHING = Past(None, 0)
+RIGHT = REAL.flip(1)
 LOWEST = torch.finfo(torch.float32).min
 
 
@@ -405,6 +407,71 @@ def test_a_state_that_counts_nothing_has_one_first_a_row_too(kind: str, rows: in
     assert recorder.tokens == dict.fromkeys(RECORDED, 0) | counts
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("xlm", {"lengths": torch.tensor([6, 4])}),
+        ("xlnet", {"input_mask": 1 - REAL.float()}),
+        ("xlm", {}),
+    ],
+    ids=["lengths", "input_mask", "by the tokens"],
+)
+def test_padding_that_is_told_otherwise_is_refused(kind: str, told: dict[str, object]) -> None:
+    model = families.make(kind)
+    ids = IDS.clone()
+    if not told:
+        ids[1, -2:] = model.config.pad_token_id
+    advice = "is told by .* alone, which is not read: pass attention_mask"
+    with hs.record(model), pytest.raises(MaskError, match=advice):
+        model(ids, **told)
+    recorder, _ = recorded(model, lambda: model(ids, attention_mask=RIGHT))
+    assert sum(recorder.tokens.values()) == 10
+
+
+class ByPosition(BartModel):
+    """Gives the encoder its mask without a name."""
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        decoder_input_ids: torch.Tensor,
+        decoder_attention_mask: torch.Tensor,
+        **_: object,
+    ) -> Seq2SeqModelOutput:
+        read = self.encoder(input_ids, attention_mask, output_hidden_states=True)
+        made = self.decoder(
+            decoder_input_ids,
+            attention_mask=decoder_attention_mask,
+            encoder_hidden_states=read[0],
+            encoder_attention_mask=attention_mask,
+            output_hidden_states=True,
+            use_cache=False,
+        )
+        return Seq2SeqModelOutput(
+            last_hidden_state=made[0],
+            decoder_hidden_states=made.hidden_states,
+            encoder_last_hidden_state=read[0],
+            encoder_hidden_states=read.hidden_states,
+        )
+
+
+def test_a_mask_without_a_name_is_read() -> None:
+    model = ByPosition(families.make("bart").config).eval()
+    recorder, _ = recorded(model, lambda: model(IDS, RIGHT, IDS, RIGHT))
+    assert recorder.state.counts["encoder"].total == 10
+
+
+def test_a_pass_that_calls_a_block_again_is_refused() -> None:
+    # With target_mapping XLNet runs what makes mlp_out for another stream first.
+    model = families.make("xlnet")
+    mapping = torch.eye(6).expand(2, 6, 6)
+    with hs.record(model, sites="all"), torch.no_grad():
+        model(IDS, attention_mask=REAL)
+        with pytest.raises(CaptureError, match="was called 4 times in a forward pass"):
+            model(IDS, attention_mask=REAL, target_mapping=mapping)
+
+
 def test_a_pass_that_fails_leaves_no_trace_in_the_counts() -> None:
     model = tiny.make("gpt2")
 
@@ -412,7 +479,7 @@ def test_a_pass_that_fails_leaves_no_trace_in_the_counts() -> None:
         raise ZeroDivisionError
 
     with hs.record(model) as recorder, torch.no_grad():
-        model(IDS, attention_mask=REAL.flip(1))
+        model(IDS, attention_mask=RIGHT)
         handle = model.h[1].register_forward_hook(broken)
         with pytest.raises(ZeroDivisionError):
             model(IDS)

@@ -60,6 +60,7 @@ class Capture:
         self._seen: list[str] | None = None
         self._length: int | None = None
         self._calls: dict[torch.nn.Module, int] = {}
+        self._paths: dict[torch.nn.Module, str] = {}
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> Self:
@@ -75,6 +76,7 @@ class Capture:
             hook(owner.register_forward_pre_hook(_eager(self._start), with_kwargs=True))
             for path, here in places.items():
                 module = self._module(path, here[0][0])
+                self._paths[module] = path
                 hook(module.register_forward_pre_hook(_eager(self._input(here)), with_kwargs=True))
                 hook(module.register_forward_hook(_eager(self._output(here)), with_kwargs=True))
             hook(owner.register_forward_hook(_eager(self._finish)))
@@ -126,8 +128,22 @@ class Capture:
                 "module may not run hooks"
             )
             raise CaptureError(msg)
+        if seen is not None:
+            self._check_calls()
         if self._end is not None:
             self._end(output)
+
+    def _check_calls(self) -> None:
+        """Refuse a pass that calls modules oftener or less than the one that was looked at."""
+        for module, path in self._paths.items():
+            made, count = self._calls[module] + 1, self.stream.calls[path]
+            if made != count:
+                msg = (
+                    f"{path} was called {made} times in a forward pass, where {count} was expected "
+                    "and which of them is read cannot be told: call the model without what makes "
+                    "it run again (as target_mapping does XLNet)"
+                )
+                raise CaptureError(msg)
 
     def _input(self, here: list[Place]) -> Callable[..., None]:
         taps = [place for place in here if place[1].side == "input"]

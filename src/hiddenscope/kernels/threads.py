@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from threading import Barrier
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -36,13 +39,32 @@ def each(work: Callable[[T], R], items: Sequence[T], device: torch.device) -> li
     list
         What `work` returned, in the order of the items.
     """
-    threads = torch.get_num_threads()
+    threads = min(torch.get_num_threads(), MOST)
     if device.type != "cpu" or threads == 1:
         return [work(item) for item in items]
-    torch.set_num_threads(1)
+    return list(_pool(threads, os.getpid()).map(work, items))
+
+
+@cache
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Start threads of which each computes by itself; a forked process has none of them."""
+    before = torch.get_num_threads()
+    ready = Barrier(threads + 1)
+
+    def alone() -> None:
+        # Torch sets up a thread when that first asks, with the number that was set last by anyone.
+        torch.get_num_threads()
+        torch.set_num_threads(1)
+        ready.wait()
+
+    pool = ThreadPoolExecutor(threads, "hiddenscope", alone)
     try:
-        # New threads, as those of an earlier pool would not survive a fork of the process.
-        with ThreadPoolExecutor(min(threads, MOST)) as pool:
-            return list(pool.map(work, items))
+        for _ in range(threads):
+            pool.submit(int)
+        ready.wait()
+    except BaseException:
+        ready.abort()
+        raise
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
+    return pool

@@ -11,7 +11,7 @@ import numpy as np
 from hiddenscope.errors import CaptureError, MaskError
 from hiddenscope.measuring.counts import Counts
 from hiddenscope.measuring.masks import Past, Reading, read_mask, sequence_starts
-from hiddenscope.models import DYNAMIC, find_rotary
+from hiddenscope.models import DYNAMIC, bound, find_rotary
 from hiddenscope.strata import GENERATED, PADDING, PROMPT, REGULAR
 from hiddenscope.tokens import NO_TOKEN, Tokens
 
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
     from hiddenscope.models import Stream
     from hiddenscope.strata import Strata
+
+
+_LENGTHS = "lengths"
+_OTHER_MASKS = (_LENGTHS, "input_mask")
+"""Arguments of XLM and XLNet that stand for a mask."""
 
 
 class CallReader:
@@ -48,6 +53,7 @@ class CallReader:
         self.owner, self.stream, self.strata = owner, stream, strata
         self.special, self.bos = special, bos
         self.rotary = find_rotary(owner)
+        self._config = getattr(owner, "config", None)
         self._signature = inspect.signature(owner.forward)
         # RecurrentGemma keeps what it has read in its own modules.
         self._holds_state = any(hasattr(m, "recurrent_states") for m in owner.modules())
@@ -81,7 +87,7 @@ class CallReader:
         rows : int
             Rows of earlier calls.
         """
-        given = self.arguments(args, kwargs)
+        given = bound(self._signature, args, kwargs)
         known = _ids(given)
         reading, past = self._reading(given, known.shape)
         real, starts, positions = reading.real, reading.starts, reading.positions
@@ -116,15 +122,9 @@ class CallReader:
 
     def attended(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
         """Count the tokens that the mask of a call lets through, whatever their positions."""
-        given = self.arguments(args, kwargs)
+        given = bound(self._signature, args, kwargs)
         reading, _ = self._reading(given, _ids(given).shape)
         return int(reading.real.sum())
-
-    def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Return what was passed, by name."""
-        given = self._signature.bind_partial(*args, **kwargs).arguments
-        nested: dict[str, Any] = given.get("kwargs", {})
-        return {**given, **nested}
 
     def _reading(self, given: dict[str, Any], shape: tuple[int, ...]) -> tuple[Reading, Past]:
         causal = given.get("is_causal")
@@ -135,9 +135,22 @@ class CallReader:
                 "configuration before hiddenscope.record"
             )
             raise MaskError(msg)
+        self._check_masked(given)
         past = Past.of(given, inside=self._holds_state)
         rows, length = shape
         return read_mask(given.get("attention_mask"), (rows, length), past), past
+
+    def _check_masked(self, given: dict[str, Any]) -> None:
+        """Refuse padding that is told otherwise than by ``attention_mask``: it would be counted."""
+        told = [name for name in _OTHER_MASKS if given.get(name) is not None]
+        ids, pad = given.get("input_ids"), getattr(self._config, "pad_token_id", None)
+        if not told and _LENGTHS in self._signature.parameters and ids is not None:
+            # Without a mask XLM makes one, of the tokens that are not padding.
+            padded = given.get("attention_mask") is None and bool((ids == pad).any())
+            told = ["input_ids"] * padded
+        if told:
+            msg = f"padding is told by {told[0]} alone, which is not read: pass attention_mask"
+            raise MaskError(msg)
 
     def _mixes(
         self,
@@ -181,7 +194,7 @@ class CallReader:
         owner = self.owner
         asked = given.get("use_cache")
         if asked is None:
-            asked = getattr(getattr(owner, "config", None), "use_cache", False)
+            asked = getattr(self._config, "use_cache", False)
         checkpointed = getattr(owner, "gradient_checkpointing", False) and owner.training
         return past.cache is not None or (bool(asked) and not checkpointed)
 

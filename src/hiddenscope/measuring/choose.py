@@ -114,7 +114,7 @@ def site_table(structure: Structure, chosen: Mapping[str, Sequence[str]]) -> pd.
 def _place(tap: Tap) -> str:
     scaled = "" if tap.scale is None else ", scaled"
     call = f", call {tap.call}" if tap.call else ""
-    return f"{tap.path} ({tap.side}{call}{scaled})"
+    return f"{tap.path or 'the model'} ({tap.side}{call}{scaled})"
 
 
 def _explained(error: SiteError, pattern: str, refused: dict[str, str]) -> SiteError:

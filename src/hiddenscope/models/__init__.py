@@ -3,6 +3,7 @@
 from hiddenscope.models.adopting import adopt
 from hiddenscope.models.anatomy import POINTS, Step
 from hiddenscope.models.calling import (
+    bound,
     forward_arguments,
     forward_pass,
     padding_id,
@@ -38,6 +39,7 @@ __all__ = [
     "apply",
     "attended_tokens",
     "batch_shift",
+    "bound",
     "check_fits",
     "context_length",
     "describe",

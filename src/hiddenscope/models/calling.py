@@ -46,6 +46,17 @@ def forward_arguments(
     return {key: value for key, value in call.items() if takes_any or key in known}
 
 
+def bound(
+    signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what a forward pass was called with, by name."""
+    given = dict(signature.bind_partial(*args, **kwargs).arguments)
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            given |= given.pop(name, {})
+    return given
+
+
 @contextmanager
 def forward_pass(name: str, over: str) -> Iterator[None]:
     """Turn a failure of the forward passes inside into an error that names model and input.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import torch
 
 from hiddenscope.errors import ModelError
 from hiddenscope.models.blocks import candidates, fills_up, parts_of_blocks, rescaling
+from hiddenscope.models.calling import bound
 from hiddenscope.models.dissecting import dissect
 from hiddenscope.models.taps import (
     BATCH_FIRST,
@@ -110,6 +112,11 @@ class Passage:
         self._trace: Trace | None = None
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
+    @property
+    def calls(self) -> dict[str, int]:
+        """How often each module was called, by path."""
+        return {self.paths[module]: last + 1 for module, last in self._calls.items()}
+
     def hook(self) -> None:
         """Watch every module of the stream."""
         for module in self.paths:
@@ -126,7 +133,7 @@ class Passage:
     def _enter(self, module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         call = self._calls[module] = self._calls.get(module, -1) + 1
         path = self.paths[module]
-        if module is self.owner and self.masked and kwargs.get("attention_mask") is None:
+        if module is self.owner and self.masked and not self._is_masked(args, kwargs):
             msg = (
                 f"{type(module).__name__} is not told by attention_mask which of its tokens are "
                 "padding, so padding would be counted"
@@ -147,6 +154,10 @@ class Passage:
             key, state = block_input(args, kwargs)
             at = partial(Tap, path=path, side="input", key=key, call=call)
             self._begin({path: module}, at, state)
+
+    def _is_masked(self, args: Any, kwargs: dict[str, Any]) -> bool:
+        given = bound(inspect.signature(self.owner.forward), args, kwargs)
+        return given.get("attention_mask") is not None
 
     def _leave(
         self, module: torch.nn.Module, args: Any, kwargs: dict[str, Any], output: Any
@@ -187,7 +198,10 @@ class Passage:
         self.outputs.append(self.of_tokens(state))
         assert self._trace is not None
         trace, self._trace = self._trace, None
+        # Norms are tried out, and what is called for that is no call of the pass.
+        calls = dict(self._calls)
         self.anatomies.append(dissect(trace, state))
+        self._calls = calls
 
     def _goes_on(self, state: torch.Tensor | None) -> None:
         """Take in what the owner has made of the last block's output, where it multiplied it."""
@@ -205,7 +219,8 @@ class Passage:
 
     def _read(self, at: Callable[..., Tap], state: torch.Tensor) -> tuple[Tap, torch.Tensor]:
         """Return where a state passes, and a copy of it as [batch, pos, channel]."""
-        axes = layout_of(state, ROWS, self.length) or BATCH_FIRST
+        # Filled up, positions are as many as nobody knows, but Longformer and LED have them second.
+        axes = (None if self.crops else layout_of(state, ROWS, self.length)) or BATCH_FIRST
         known = state.ndim == len(axes) and state.shape[axes[0]] == ROWS
         tap = at(width=int(state.shape[axes[-1]]) if known else 0, axes=axes)
         if not known:

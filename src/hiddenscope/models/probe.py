@@ -155,6 +155,8 @@ def _stream(seen: Passage, result: Any) -> Stream:
     if end is not None:
         path, width = seen.paths[end[0]], int(seen.last.shape[-1])
         output = Tap(path=path, side="output", call=end[1], width=width)
+    points = (tap for anatomy in seen.anatomies for tap in anatomy.taps.values())
+    tapped = {t.path for t in (*seen.blocks, *seen.entries, *points, output) if t is not None}
     return Stream(
         name=seen.name,
         owner=seen.paths[seen.owner],
@@ -168,6 +170,7 @@ def _stream(seen: Passage, result: Any) -> Stream:
         hf=hf,
         hf_tuple=key,
         found=seen.found,
+        calls={path: count for path, count in seen.calls.items() if path in tapped},
         crops=seen.crops,
     )
 

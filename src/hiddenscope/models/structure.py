@@ -48,6 +48,8 @@ class Stream:
         What Hugging Face calls the tuple: ``hidden_states``, ``encoder_hidden_states``, ….
     found : str
         How the blocks were found, in words.
+    calls : dict of str to int
+        How often a forward pass calls each module that a tap reads.
     crops : bool
         Whether the owner fills its tokens up and cuts its output back to them (Longformer).
     """
@@ -64,7 +66,8 @@ class Stream:
     hf: dict[str, int]
     hf_tuple: str
     found: str
-    crops: bool = False
+    calls: dict[str, int]
+    crops: bool
 
     @property
     def final_norm(self) -> Tap | None:
