@@ -20,8 +20,9 @@ architecture. For each: the captured sites are bitwise the entries of Hugging Fa
 `hidden_states`, the final norm is told from the last block, padding on either side is not \
 counted, and the points of every block add up.
 
-- **blocks**: how they were found: *declared* by the class, or *by name* in a list of modules, \
-then confirmed by every entry of `hidden_states`.
+- **blocks**: how they were found: *declared* by the class, or *by name* in a list of modules \
+(of what blocks are made of, where no module is called for a block), then confirmed by every \
+entry of `hidden_states`.
 - **ends with**: what the last entry of `hidden_states` is: the output of the *final norm* or of \
 the *last block*.
 - **points**: those that every block has, then those that only some have. `resid_pre` and \
