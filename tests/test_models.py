@@ -493,3 +493,14 @@ def test_the_head_is_left_aside_and_training_mode_restored() -> None:
     assert whole.training
     assert all(m.training for m in whole.modules())
     assert a.moments().equals(b.moments())
+
+
+def test_as_many_channels_as_tokens_are_no_other_layout() -> None:
+    # The probe has six tokens.
+    like = {"hidden_size": 6, "num_attention_heads": 2}
+    stream = stream_of(families.make("longformer", **like))
+    assert stream.width == 6
+    assert stream.crops
+    assert stream.taps["block.0.resid_post"].axes == (0, 1, 2)
+    with pytest.raises(ModelError, match="not those of its hidden_states"):
+        find_structure(families.make("squeezebert", embedding_size=6, **like))

@@ -163,8 +163,11 @@ class _Points:
         """Find what the linear layers of an addition read: its first ones, and its last one."""
         last = self._projection(source)
         inner = INNER[role]
-        if last is not None:
-            reads = next(s for s in self.trace.seen if s.side == "input" and s.time == last.began)
+        read_by = (
+            s for s in self.trace.seen if s.side == "input" and last and s.time == last.began
+        )
+        reads = next(read_by, None)
+        if reads is not None:
             self._put(inner, reads)
         else:
             self.refused[inner] = self._no_projection(source)
