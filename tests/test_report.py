@@ -262,6 +262,9 @@ def test_a_cell_shows_its_two_sites_against_each_other(shared: Seen, demo_profil
     first, second = (np.arcsinh(sample.sel(site=s).values.ravel()) for s in wanted)
     cells = np.stack(np.meshgrid(across_at, up_at), -1).reshape(-1, 2)
     pairs = np.repeat(cells, counts.astype(int).ravel(), 0)
+    # The bar of colours says what its lightest and its darkest stand for.
+    ticks = [page.evaluate(f"{trace}.colorbar.ticktext.at({end})") for end in (0, -1)]
+    assert ticks == ["1", f"{counts.max():.0f}"]
     assert np.corrcoef(pairs.T)[0, 1] == pytest.approx(np.corrcoef(first, second)[0, 1], abs=0.1)
 
 

@@ -245,7 +245,7 @@ build.pairs = (shown, common, chosen) => {
   a.values.forEach((v, i) => {
     if (Number.isFinite(v) && Number.isFinite(b.values[i])) { counts[cell(b, b.values[i])][cell(a, v)]++; held++; }
   });
-  const most = Math.max(...counts.flat()), powers = [1, 10, 100, 1000, 10000].filter((p) => p <= most);
+  const most = Math.max(...counts.flat()), powers = [...[1, 10, 100, 1000, 10000].filter((p) => 2 * p <= most), most];
   const pairTable = { x: [], y: [], n: [] };
   counts.forEach((row, i) => row.forEach((n, j) => {
     if (n) { pairTable.x.push(a.linear * Math.sinh(a.bins[j])); pairTable.y.push(b.linear * Math.sinh(b.bins[i])); pairTable.n.push(n); }
@@ -254,7 +254,7 @@ build.pairs = (shown, common, chosen) => {
     claim: `${labels[chosen.a][0].toUpperCase()}${labels[chosen.a].slice(1)} against ${labels[chosen.b]}: ${counted(held, "value")}.`,
     data: [{
       type: "heatmap", x: a.bins, y: b.bins, z: counts.map((row) => row.map((n) => (n ? Math.log10(n) : null))),
-      customdata: counts, zmin: 0, zmax: Math.max(Math.log10(most), 1), colorscale: scale(BLOCKS.toReversed ? ["#9cc9e8", ...BLOCKS.slice(0, 2).reverse(), "#151a6b"] : BLOCKS),
+      customdata: counts, zmin: 0, zmax: Math.log10(Math.max(most, 2)), colorscale: scale(BLOCKS.toReversed ? ["#9cc9e8", ...BLOCKS.slice(0, 2).reverse(), "#151a6b"] : BLOCKS),
       hovertemplate: "%{customdata} values<extra></extra>",
       colorbar: { thickness: 10, outlinewidth: 0, len: 0.9, tickvals: powers.map(Math.log10), ticktext: powers.map(number), title: { text: "values", side: "right" } },
     }],
