@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from transformers.utils.output_capturing import OutputRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+T = TypeVar("T")
 
 BLOCK_LISTS = ("h", "layers", "blocks", "layer", "block")
 """What the list of blocks is called in classes that do not declare them."""
@@ -70,25 +72,30 @@ def candidates(
 
 def fills_up(owner: torch.nn.Module) -> bool:
     """Whether a stream's owner is of a class in `FILLED`."""
-    return any(c.__name__ in FILLED for c in type(owner).__mro__)
+    return _said(owner, dict.fromkeys(FILLED, True)) is not None
 
 
 def rescaling(owner: torch.nn.Module) -> float | None:
     """Return what a stream's owner multiplies it by behind some blocks, by `RESCALED`."""
-    return next((RESCALED[c.__name__] for c in type(owner).__mro__ if c.__name__ in RESCALED), None)
+    return _said(owner, RESCALED)
 
 
 def parts_of_blocks(
     owner: torch.nn.Module, paths: Mapping[torch.nn.Module, str]
 ) -> list[dict[str, torch.nn.Module]]:
     """Return the modules that each block is made of, by path, for the classes in `PARTS`."""
-    named = next((PARTS[c.__name__] for c in type(owner).__mro__ if c.__name__ in PARTS), ())
+    named = _said(owner, PARTS) or ()
     below = dict(owner.named_modules())
     blocks: list[dict[str, torch.nn.Module]] = []
     while named and named[0].format(len(blocks)) in below:
         parts = [below[name.format(len(blocks))] for name in named]
         blocks.append({paths[part]: part for part in parts})
     return blocks
+
+
+def _said(owner: torch.nn.Module, table: Mapping[str, T]) -> T | None:
+    """Return what a table says of an owner's class, or of one that it is made from."""
+    return next((table[c.__name__] for c in type(owner).__mro__ if c.__name__ in table), None)
 
 
 def _declaration(owner: torch.nn.Module) -> list[OutputRecorder]:
