@@ -139,21 +139,30 @@ class Passage:
                 "padding, so padding would be counted"
             )
             raise ModelError(msg)
-        number = self._part_of.get(module, -1)
-        if number >= len(self.entries):
-            # A block that no module is ends where the next one begins.
+        if (parts := self._begins(module)) is not None:
             key, state = block_input(args, kwargs)
             at = partial(Tap, path=path, side="input", key=key, call=call)
             if self._trace is not None:
+                # A block that no module is ends where the next one begins.
                 self._end(at, state)
-            self._begin(self._parts[number], at, state)
-        if self._trace is not None:
-            if number >= 0 or not self._parts:
-                self._trace.enter(module, path, call, args, kwargs)
-        elif module in self._candidates:
-            key, state = block_input(args, kwargs)
-            at = partial(Tap, path=path, side="input", key=key, call=call)
-            self._begin({path: module}, at, state)
+            self._begin(parts, at, state)
+        if self._is_inside(module):
+            assert self._trace is not None
+            self._trace.enter(module, path, call, args, kwargs)
+
+    def _begins(self, module: torch.nn.Module) -> dict[str, torch.nn.Module] | None:
+        """Return what the block is made of that begins with a call of a module, if one does."""
+        if self._parts:
+            number = self._part_of.get(module, -1)
+            return self._parts[number] if number >= len(self.entries) else None
+        begins = self._trace is None and module in self._candidates
+        return {self.paths[module]: module} if begins else None
+
+    def _is_inside(self, module: torch.nn.Module) -> bool:
+        """Whether a module belongs to the block that is running, and is not the block."""
+        if self._trace is None:
+            return False
+        return module in self._part_of if self._parts else self.paths[module] != self._trace.path
 
     def _is_masked(self, args: Any, kwargs: dict[str, Any]) -> bool:
         given = bound(inspect.signature(self.owner.forward), args, kwargs)
@@ -168,14 +177,14 @@ class Passage:
             self.last = (output[0] if last is None else last).clone()
             if self._trace is not None and self._parts:
                 self._end(partial(Tap, path=path, side="output", call=call), self.last)
-        elif self._trace is not None and path == self._trace.path and not self._parts:
+        elif self._is_inside(module):
+            assert self._trace is not None
+            self._trace.leave(module, path, call, output)
+        elif self._trace is not None and not self._parts:
             key = self._candidates[module]
             state = output if isinstance(output, torch.Tensor) else output[key]
             self._end(partial(Tap, path=path, side="output", key=key, call=call), state)
-        elif self._trace is not None:
-            if module in self._part_of or not self._parts:
-                self._trace.leave(module, path, call, output)
-        elif self.outputs:
+        elif self._trace is None and self.outputs:
             given = next(iter(tensors_in(args, kwargs).values()), None)
             self._goes_on(given)
             if given is not None and same_bits(given, self.outputs[-1]):
