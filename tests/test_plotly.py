@@ -30,7 +30,7 @@ from hiddenscope.figures.histogram import FEW
 from hiddenscope.figures.look import Look
 from hiddenscope.figures.places import places
 from hiddenscope.figures.plotly.panels import SCREENS, screen
-from hiddenscope.figures.plotly.values import escaped, token_text, typed
+from hiddenscope.figures.plotly.values import coarse, escaped, token_text, typed
 from hiddenscope.figures.r2 import hundredths
 from hiddenscope.figures.ridge import height
 from hiddenscope.sites import Site
@@ -84,9 +84,21 @@ def traces(figure: dict[str, Any], **meta: Any) -> list[dict[str, Any]]:
     return found
 
 
-def same(drawn: Any, table: Any) -> None:
+def same(drawn: Any, table: Any, rtol: float = 1e-6) -> None:
     """What is drawn is what the table holds, to the precision of a picture."""
-    np.testing.assert_allclose(decoded(drawn), np.asarray(table, np.float64), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(decoded(drawn), np.asarray(table, np.float64), rtol=rtol, atol=1e-7)
+
+
+COARSE = 2.0**-14
+"""The precision of what is rounded to fit in less room."""
+
+
+def test_coarse_numbers_are_near_and_end_in_zeros() -> None:
+    numbers = np.random.default_rng(0).standard_t(1, 1000).astype(np.float32)
+    found = coarse([*numbers, 0, np.nan, np.inf, -np.inf])
+    assert not np.any(found.view(np.uint32) & 0x3FF)
+    assert np.max(np.abs(found[:1000] / numbers - 1)) < COARSE
+    np.testing.assert_array_equal(found[1000:], [0, np.nan, np.inf, -np.inf])
 
 
 def label(site: str) -> str:
@@ -388,12 +400,14 @@ def test_the_ridge() -> None:
             (normal,) = traces(figure, site=site, part="normal")
             edges = np.append(part["left"], part["right"].iloc[-1:])
             at = np.arcsinh(edges / linear) if shown.scale == "asinh" else edges
-            same(decoded(density["x"])[1:], at)
-            same(decoded(density["y"])[1:-1], base - height(part["density"].to_numpy(), peak))
-            same(decoded(normal["y"])[1:-1], base - height(part["normal"].to_numpy(), peak))
-            assert decoded(density["y"])[[0, -1]] == pytest.approx(base)
+            same(decoded(density["x"])[1:], at, COARSE)
+            for trace, column in ((density, "density"), (normal, "normal")):
+                tall = height(part[column].to_numpy(), peak)
+                same(decoded(trace["y"])[1:-1], base - tall, COARSE)
+            assert decoded(density["y"])[[0, -1]] == pytest.approx(base, rel=COARSE)
             told = decoded(density["customdata"])
-            same(told[1:-1], part[["left", "right", "count", "density", "normal"]])
+            same(told[1:-1, :3], part[["left", "right", "count"]])
+            same(told[1:-1, 3:], part[["density", "normal"]], COARSE)
             assert density["hovertemplate"].startswith(f"<b>{label(site)}</b>")
         (dotted,) = traces(figure, part="thousandth")
         thousandth = height(np.array([1e-3]), 1.0)
@@ -489,8 +503,8 @@ def test_the_outliers() -> None:
     rows = places(shown.sites, 0.25).at
     found = np.searchsorted(decoded(trace["y"]), rows) - 1
     table = shown.relative.to_numpy()
-    same(decoded(trace["customdata"])[found], np.where(table > 0, table, np.nan))
-    same(decoded(trace["z"])[found], np.log10(np.where(table > 0, table, np.nan)))
+    same(decoded(trace["customdata"])[found], np.where(table > 0, table, np.nan), COARSE)
+    same(decoded(trace["z"])[found], np.log10(np.where(table > 0, table, np.nan)), COARSE)
     same(trace["x"], np.append(shown.relative.columns, shown.channels) - 0.5)
     assert list(names_of(figure, trace, "y").values()) == [label(s) for s in shown.sites]
     named = names_of(figure, trace, "x")

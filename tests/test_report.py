@@ -149,8 +149,20 @@ class Seen:
     said: list[str]
     asked: list[str]
 
-    def drawn(self) -> None:
+    def settled(self) -> None:
+        """Wait until all is drawn that is near the reader."""
         self.page.wait_for_selector("html[data-ready]", timeout=30_000)
+
+    def drawn(self) -> None:
+        """Wait until every figure is drawn, as for a printer."""
+        self.settled()
+        self.page.evaluate("void dispatchEvent(new Event('beforeprint'))")
+
+    def ever_drawn(self) -> list[str]:
+        """Return the figures that were drawn so far."""
+        figures = "[...document.querySelectorAll('[data-figure]:has(.main-svg)')]"
+        found: list[str] = self.page.evaluate(f"{figures}.map(f => f.dataset.figure)")
+        return found
 
     def resize(self, width: int) -> None:
         """Give the page another width, and wait until its figures are drawn for it."""
@@ -206,7 +218,7 @@ def look(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Look:
         page.on("request", lambda r: r.url.startswith(inside) or seen.asked.append(r.url))
         page.add_init_script(LISTEN)
         page.goto(file.as_uri() + place)
-        seen.drawn()
+        seen.settled()
         yield seen
         seen.check()
         page.context.close()
@@ -218,6 +230,7 @@ def look(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Look:
 def shared(html: str, look: Look) -> Iterator[Seen]:
     """One page for all tests that leave it fit for the next."""
     with look(html) as seen:
+        seen.drawn()
         yield seen
 
 
@@ -368,6 +381,56 @@ def test_an_address_names_section_view_and_site(html: str, look: Look) -> None:
         assert seen.page.input_value("#view") == "first"
 
 
+def test_figures_are_drawn_when_their_reader_comes_near(html: str, look: Look) -> None:
+    with look(html) as seen:
+        page = seen.page
+        assert seen.ever_drawn() == ["depth"]
+        # Far ones keep room for what will be drawn.
+        assert page.locator("#fig-positions .plot").bounding_box()["height"] > 300
+        page.select_option("#view", "first")
+        page.evaluate("document.querySelector('#fig-matrix').scrollIntoView({behavior: 'instant'})")
+        page.wait_for_selector("#fig-matrix .main-svg")
+        seen.settled()
+        assert "outliers" not in seen.ever_drawn()
+        # It is drawn in the view that was chosen meanwhile.
+        assert "first tokens" in page.inner_text("#fig-matrix .caption").lower()
+        # What is far has its table and its picture all the same.
+        assert len(seen.data("outliers")) > 2
+        with page.expect_download() as download:
+            page.evaluate("document.querySelector('#fig-compare_views [data-save=svg]').click()")
+        assert b"<path" in Path(download.value.path()).read_bytes()
+
+
+def test_a_section_far_down_is_where_its_address_leads(html: str, look: Look) -> None:
+    with look(html, "#outliers") as seen:
+        assert {"depth", "outliers"} <= set(seen.ever_drawn())
+        assert "ridge" not in seen.ever_drawn()
+        top = "document.querySelector('#{}').getBoundingClientRect().top"
+        assert 0 <= seen.page.evaluate(top.format("outliers")) < 100
+        # Nor do figures that grow above it push it away, in a browser that would let them.
+        seen.page.evaluate("document.documentElement.style.overflowAnchor = 'none'")
+        seen.page.evaluate("location.hash = '#tokens'")
+        seen.page.wait_for_selector("#fig-scatter .main-svg")
+        seen.settled()
+        assert 0 <= seen.page.evaluate(top.format("tokens")) < 100
+
+
+def test_on_paper_every_figure_is_drawn(html: str, look: Look) -> None:
+    with look(html) as seen:
+        early = seen.page.pdf()
+        assert len(seen.ever_drawn()) == 13
+        assert len(early) == pytest.approx(len(seen.page.pdf()), rel=0.01)
+        # Each fits on a sheet with its words: US Letter within its margins is 1.34 × as high as
+        # wide, and a heading of a section takes its part.
+        seen.page.emulate_media(media="print")
+        boxes = "[...document.querySelectorAll('figure')].map(f => f.getBoundingClientRect())"
+        widths, heights = seen.page.evaluate(
+            f"(b => ['width', 'height'].map(k => b.map(r => r[k])))({boxes})"
+        )
+        assert len(heights) == 13
+        assert max(heights) < 1.2 * max(widths)
+
+
 def barriers(seen: Seen) -> None:
     """Fail where axe finds a serious barrier."""
     if not seen.page.evaluate("'axe' in window"):
@@ -390,6 +453,7 @@ def clashes(page: Any) -> list[list[str]]:
 def test_on_a_telephone_in_the_dark(html: str, look: Look) -> None:
     with look(html, viewport={"width": 360, "height": 740}, color_scheme="dark") as seen:
         page = seen.page
+        seen.drawn()
         assert page.evaluate("document.documentElement.scrollWidth") == 360
         ground = "getComputedStyle(document.documentElement).backgroundColor"
         dark = page.evaluate(ground)
@@ -462,6 +526,7 @@ def test_hostile_texts_are_shown_and_never_run(hostile_profile: Profile, look: L
     assert len(html) < 8e6
     with look(html, "#summary&view=all") as seen:
         page = seen.page
+        seen.drawn()
         expected = [visible(shorten(text, encode.LONGEST)) for text in HOSTILE]
         shown = [row[0] for row in seen.data("map")[1:]]
         assert shown == [expected[i % len(HOSTILE)] for i in range(len(shown))]
@@ -545,6 +610,7 @@ def test_what_is_missing_is_said(kind: str, words: str, profile_file: Path, look
     else:
         p = few_states(kind)
     with look(report.render(p.dataset)) as seen:
+        seen.drawn()
         assert words in seen.page.inner_text("main")
         assert seen.page.query_selector(".main-svg") is not None
         shown = seen.page.text_content("main") or ""
@@ -559,6 +625,7 @@ def test_states_that_are_nan_at_a_whole_site_or_zero_have_a_page(look: Look) -> 
     zero = hs.from_states({site: 0 * x for site in ("embed", *blocks)})
     for p in (lost, zero):
         with look(report.render(p.dataset)) as seen:
+            seen.drawn()
             assert "R² –" not in seen.page.inner_text("main")
             assert len(p.claims()) == 22
 

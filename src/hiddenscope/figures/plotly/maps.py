@@ -9,7 +9,7 @@ import numpy as np
 from hiddenscope.figures.places import places
 from hiddenscope.figures.plotly.axes import site_ticks
 from hiddenscope.figures.plotly.matrix import cells
-from hiddenscope.figures.plotly.values import escaped, typed
+from hiddenscope.figures.plotly.values import coarse, escaped, typed
 from hiddenscope.sites import Site
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def site_map(
     names : sequence of str
         Of the columns, escaped already.
     told : str
-        Template of what is said of a cell below its names; its value is ``customdata``.
+        Template of what is said of a cell below its names; its value is ``customdata``, to three
+        digits.
     at : callable
         Where values stand on the scale of colours.
     """
@@ -63,8 +64,8 @@ def site_map(
         panel,
         x=typed(columns),
         y=typed(rows),
-        z=typed(at(spaced)),
-        customdata=typed(spaced),
+        z=typed(coarse(at(spaced))),
+        customdata=typed(coarse(spaced)),
         coloraxis="coloraxis",
         hoverongaps=False,
         hovertemplate=f"<b>%{{y}}</b>, %{{x}}<br>{told}",

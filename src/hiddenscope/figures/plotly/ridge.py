@@ -10,7 +10,7 @@ from hiddenscope.figures import colours
 from hiddenscope.figures.places import places
 from hiddenscope.figures.plotly.axes import Values, site_ticks
 from hiddenscope.figures.plotly.sheet import Sheet
-from hiddenscope.figures.plotly.values import escaped, typed
+from hiddenscope.figures.plotly.values import coarse, escaped, typed
 from hiddenscope.figures.plotly.words import CAPTION
 from hiddenscope.figures.ridge import FILL, height
 from hiddenscope.sites import Site
@@ -91,8 +91,8 @@ def _row(
     tall, normal = (height(part[k].to_numpy(np.float64), top) for k in ("density", "normal"))
     sheet.add(
         "scatter",
-        x=typed(np.concatenate([middle[:1], middle, middle[-1:]])),
-        y=typed(base - np.concatenate([[0.0], normal, [0.0]])),
+        x=typed(coarse(np.concatenate([middle[:1], middle, middle[-1:]]))),
+        y=typed(coarse(base - np.concatenate([[0.0], normal, [0.0]]))),
         mode="lines",
         fill="toself",
         fillcolor=colours.clear(colours.GREY, 0.25),
@@ -101,12 +101,13 @@ def _row(
         meta={"site": site, "part": "normal"},
     )
     unit = f" {shown.unit}" if shown.scale == "sigma" else ""
-    told = np.stack([left, right, part["count"], part["density"], part["normal"]], axis=1)
+    heights = (coarse(part[k]) for k in ("density", "normal"))
+    told = np.stack([left, right, part["count"], *heights], axis=1)
     sheet.add(
         "scatter",
         # From the base up, along the steps, and down again.
-        x=typed(axis.at(np.concatenate([left[:1], left, right[-1:]]))),
-        y=typed(base - np.concatenate([[0.0], tall, [0.0]])),
+        x=typed(coarse(axis.at(np.concatenate([left[:1], left, right[-1:]])))),
+        y=typed(coarse(base - np.concatenate([[0.0], tall, [0.0]]))),
         mode="lines",
         fill="toself",
         hoveron="points",

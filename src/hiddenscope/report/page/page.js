@@ -355,10 +355,12 @@ async function unpack(text) {
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
 }
 
+async function hold(figure) { figure.held ??= await unpack($("script", figure.node).textContent); }
+
 async function draw(figure) {
   figure.dirty = false;
   const { node, plot } = figure;
-  figure.held ??= await unpack($("script", node).textContent);
+  await hold(figure);
   const shown = figure.held.views[state.view], missing = $(".missing", node);
   const parts = [$(".frame", node), $(".tools", node), $(".options", node)];
   $("h3", node).textContent = shown.title;
@@ -393,6 +395,8 @@ async function draw(figure) {
   if (made.most) whole.height = Math.min(whole.height, Math.max(300, $(".frame", node).clientWidth + 20));
   Object.assign(whole, { width: undefined, autosize: true, dragmode: coarse ? false : whole.dragmode ?? "zoom" });
   plot.style.height = `${whole.height ?? 400}px`;
+  // On paper no figure is higher than wide, so that its words find room on the same sheet.
+  plot.style.setProperty("--on-paper", Math.min(1, width / (whole.height ?? 400)));
   if (figure.screen !== (figure.screen = screenOf(width))) {
     // Plotly, going on from another layout, may leave the key where it was.
     window.Plotly.purge(plot);
@@ -435,9 +439,16 @@ function fitted({ meta, ...own }, width) {
   return whole;
 }
 
+// Bring a figure up to date, wherever it is.
+async function update(figure) {
+  try { await (figure.dirty === "width" ? stretch(figure) : figure.dirty && draw(figure)); } catch (error) { console.error(error); }
+}
+
 function refresh(figure) { figure.dirty = true; schedule(); }
 
+// What is near the reader is drawn. What is far is only unpacked, and drawn when it comes near.
 let scheduled = false;
+const packed = [...figures];
 function schedule() {
   delete document.documentElement.dataset.ready;
   if (scheduled) return;
@@ -446,20 +457,24 @@ function schedule() {
 }
 
 async function work() {
-  const next = figures.find((f) => f.dirty && f.near) ?? figures.find((f) => f.dirty);
-  if (!next) {
+  const near = figures.find((f) => f.dirty && f.near);
+  if (near) {
+    await update(near);
+    arrive();
+  } else if (packed.length) {
+    await hold(packed.shift()).catch(console.error);
+  } else {
     scheduled = false;
     document.documentElement.dataset.ready = "yes";
     return;
   }
-  try { await (next.dirty === "width" ? stretch(next) : draw(next)); } catch (error) { console.error(error); }
-  arrive();
   setTimeout(work, 0);
 }
 
-function compare(x, y) {
+async function compare(x, y) {
   const { sites } = named.matrix.held.views[state.view], figure = named.pairs;
-  if (!figure?.chosen) return;
+  await update(figure);
+  if (!figure.chosen) return;
   [figure.chosen.a, figure.chosen.b] = [sites[x], sites[y]];
   for (const key of ["a", "b"]) $(`select[name="${key}"]`, figure.node).value = figure.chosen[key];
   refresh(figure);
@@ -510,6 +525,7 @@ async function picture(figure, format) {
 
 async function save(figure, format) {
   try {
+    await update(figure);
     const blob = format === "csv" ? csv(figure) : await picture(figure, format), address = URL.createObjectURL(blob);
     element("a", { href: address, download: `${figure.key}-${state.view.replace(/[^\w+-]/g, "_")}.${format}` }).click();
     setTimeout(() => URL.revokeObjectURL(address), 10000);
@@ -518,7 +534,10 @@ async function save(figure, format) {
 }
 
 for (const figure of figures) {
-  $("details", figure.node).addEventListener("toggle", (event) => { if (event.target.open) showData(figure); });
+  $("details", figure.node).addEventListener("toggle", async ({ target }) => {
+    await update(figure);
+    if (target.open) showData(figure);
+  });
   for (const button of all("[data-save]", figure.node)) {
     button.setAttribute("aria-label", `Save ${$("h3", figure.node).textContent} as ${button.textContent}`);
     button.addEventListener("click", () => save(figure, button.dataset.save));
@@ -587,10 +606,17 @@ addEventListener("resize", () => {
   schedule();
 });
 
-const near = new IntersectionObserver((seen) => {
+// The first figure does not wait for its reader. The others are drawn a screen ahead of theirs.
+const [first, ...others] = figures;
+const watch = new IntersectionObserver((seen) => {
   for (const { target, isIntersecting } of seen) named[target.dataset.figure].near = isIntersecting;
-}, { rootMargin: "600px" });
-for (const { node } of figures) near.observe(node);
+  schedule();
+}, { rootMargin: "100%" });
+first.near = true;
+for (const { node } of others) watch.observe(node);
+
+// Paper has no reader who comes near. No browser waits here: what is unpacked is drawn in one go.
+addEventListener("beforeprint", async () => { for (const figure of figures) await update(figure); });
 
 const read = new IntersectionObserver((seen) => {
   for (const { target, isIntersecting } of seen) {
