@@ -116,6 +116,12 @@ class TestSpread:
         rank = widths.corr(pd.Series(range(len(widths))), method="spearman")
         assert found.numbers["rank_correlation"] == pytest.approx(rank)
 
+    def test_an_order_that_is_not_strict_is_not_called_so(self) -> None:
+        scales = [1.1**i for i in range(31)]
+        assert told(measured(scaled(*scales, 1)), "spread_grows").finding.endswith("depth 1")
+        scales[10:12] = scales[11], scales[10]
+        assert told(measured(scaled(*scales, 1)), "spread_grows").finding.endswith("depth 0.999")
+
     def test_extremes_grow_apart_from_the_spread(self) -> None:
         blocks = scaled(1, 1, 1, 1, 1)
         for i, x in enumerate(blocks):
@@ -354,6 +360,9 @@ class TestMassive:
             "delimiter": WINDOWS - 1,
             "other": 0,
         }
+        # What counted as what can be seen.
+        shown = f"{WINDOWS - 1} delimiters or special tokens ('↵'), 1 weak word ('and'), 0 others"
+        assert shown in found.finding
 
     @pytest.mark.parametrize(
         ("stratum", "piece", "kind"),

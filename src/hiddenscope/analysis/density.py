@@ -100,7 +100,7 @@ def densities(
         In activations, in bins that are equal on a linear or an asinh axis; or in standard
         deviations of the site from its mean, in equal bins. Where one value holds `DOMINATED`
         of a site's variance, all sites are scaled by quantiles instead: from the median, in units
-        of half the distance between the two quantiles that enclose 68 % of a normal.
+        of half the distance between the two quantiles that enclose 68.3 % of a normal.
     bins : int
         Over the common range; edges are then moved to the grid's cell boundaries.
     view : str

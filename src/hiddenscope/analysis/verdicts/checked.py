@@ -23,7 +23,7 @@ def _judge(names: tuple[str, ...], seen: Seen) -> Verdict:
     made = [c for c in made if c["level"] != "note"]
     if not made:
         of = f" of {' or '.join(names)}" if names else ""
-        msg = f"the run made no check{of}" + f", it only told: {told}" * bool(told)
+        msg = f"only a note was made: {told}" if told else f"the run made no check{of}"
         raise UntoldError(msg)
     failed = [c for c in made if not c["passed"]]
     words = "; ".join(f"{c['name']}: {c['detail']}" for c in failed or made)
@@ -73,7 +73,10 @@ CLAIMS = (
         name="texts_begin_as_trained",
         statement="Every text begins as the tokenizer asks, with a BOS where it adds one.",
         source=OWN,
-        criterion="the check `BOS` passed",
+        criterion=(
+            "the check `BOS` passed; it cannot be told where that is only a note, as of a "
+            "tokenizer that adds no BOS"
+        ),
         formula="windows that start with a BOS, of all windows",
         caveat="What a model was trained on is known only through its tokenizer's settings.",
         figure="",

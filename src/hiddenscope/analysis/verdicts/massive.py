@@ -146,18 +146,20 @@ def _usual_tokens(seen: Seen) -> Verdict:
     )
     counts = kinds.value_counts().reindex(["first", "delimiter", "weak", "other"], fill_value=0)
     share = 1 - float(counts["other"]) / len(kinds)
-    others = [
-        visible(bare_token(piece))
-        for piece in dict.fromkeys(each["piece"][(kinds == "other").to_numpy()])
-    ]
-    delimiters = ("delimiter or special token", "delimiters or special tokens")
-    words = (
-        "among the 64 kept of each block and stratum: "
-        f"{counted(counts['first'], 'first token')}, "
-        f"{counted(counts['delimiter'], *delimiters)}, "
-        f"{counted(counts['weak'], 'weak word')}, {counted(counts['other'], 'other')}"
-    )
-    words += f" ({', '.join(repr(text) for text in others[:5])})" if others else ""
+    names = {
+        "first": ("first token",),
+        "delimiter": ("delimiter or special token", "delimiters or special tokens"),
+        "weak": ("weak word",),
+        "other": ("other",),
+    }
+    parts = []
+    for kind, name in names.items():
+        pieces = dict.fromkeys(each["piece"][(kinds == kind).to_numpy()])
+        texts = [repr(visible(bare_token(piece))) for piece in pieces][:5]
+        # A first token is one by its place and not by its text.
+        shown = f" ({', '.join(texts)})" if texts and kind != "first" else ""
+        parts.append(counted(counts[kind], *name) + shown)
+    words = f"among the 64 kept of each block and stratum: {', '.join(parts)}"
     held = {str(kind): count for kind, count in counts.items()}
     return decided(share >= USUAL_TOKENS, words, **held, share=share)
 
@@ -233,14 +235,15 @@ CLAIMS = (
         "massive_in_fixed_channels",
         "Massive activations lie in few channels, the same in all blocks and tokens.",
         f"at most {FIXED_CHANNELS} channels in all blocks together",
-        _KEPT,
+        f"{_KEPT} That few channels hold them all is asked, not that each holds some at every "
+        "block.",
         _fixed_channels,
     ),
     _claim(
         "massive_at_usual_tokens",
         "Massive activations sit at the starting token, delimiters and a few weak words.",
-        f"{USUAL_TOKENS:.0%} of the tokens that have one are first in a text, punctuation, line "
-        "breaks or special tokens, or one of a list of weak words",
+        f"{USUAL_TOKENS:.0%} of the tokens that have one are first in a text, punctuation, white "
+        "space or special tokens, or one of a list of weak words",
         f"{_KEPT} Whether a delimiter is the first of its window is not known; the list of weak "
         "words is English.",
         _usual_tokens,

@@ -46,7 +46,7 @@ def _exponential(seen: Seen) -> Verdict:
         shape = f"{how if total > 1 else 'does not grow'}: "
     words = (
         f"{shape}× {rate:.3f} a block (R² of the line {number(linear)}); smallest step × "
-        f"{steps[low]:.3f} (to {label(blocks[low + 1])}), largest × {steps[high]:.3f} (to "
+        f"{steps[low]:.2f} (to {label(blocks[low + 1])}), largest × {steps[high]:.2f} (to "
         f"{label(blocks[high + 1])}); median norm {number(norms.iloc[0])} at "
         f"{label(blocks[0])}, {number(norms.iloc[-1])} at {label(blocks[-1])}"
     )
@@ -83,7 +83,7 @@ CLAIMS = (
         caveat=(
             "Seen by its authors in GPT-2 XL (× 1.045 a block); in other models they saw phases. "
             "First tokens, the first and last block and the final norm are left out. Medians are "
-            "known within 0.8 %, which bends a line of small growth."
+            "known within 0.8 %, a single step no better, which bends a line of small growth."
         ),
         figure="norms",
         judge=_exponential,

@@ -118,7 +118,7 @@ class Seen:
 
     @cached_property
     def widths(self) -> pd.Series[float]:
-        """Half the distance between the quantiles that enclose 68 % of a site's values.
+        """Half the distance between the quantiles that enclose 68.3 % of a site's values.
 
         The standard deviation of a normal. One massive value among millions can decide the
         standard deviation of all of them; it cannot move this.

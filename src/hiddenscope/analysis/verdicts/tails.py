@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hiddenscope import grid
-from hiddenscope.analysis.fitting import FAMILIES, fit, fits
+from hiddenscope.analysis.fitting import FAMILIES, STEPS, fit, fits
 from hiddenscope.analysis.shares import LOUDEST, loudest
 from hiddenscope.analysis.token_tables import sample
 from hiddenscope.analysis.verdicts.claim import ARTICLE, OWN, Claim, UntoldError, Verdict, decided
@@ -80,9 +80,10 @@ def _heavy_without_loudest(seen: Seen) -> Verdict:
 
 
 _FITS = (
-    "normal, Laplace, logistic and Student's t by maximum likelihood on the cells of the grid: a "
-    "cell's likelihood is the difference of the distribution function between its ends; nats "
-    "lost = mean ln-likelihood with Student's t − that with the family"
+    "normal, Laplace, logistic and Student's t by maximum likelihood on the cells of the grid, "
+    f"joined to at most {STEPS}: a cell's likelihood is the difference of the distribution "
+    "function between its ends; nats lost = mean ln-likelihood with Student's t − that with the "
+    "family"
 )
 _POOLING = (
     "Values are pooled over channels, and pooling channels of unlike scale makes heavy tails by "
