@@ -85,6 +85,12 @@ CLASHES = """() => {
   }
   return found;
 }"""
+FILLS = "[...document.querySelectorAll('.plot svg text')].map(t => getComputedStyle(t).fill)"
+TALL = {"width": 1280, "height": 20_000}
+"""A window in which every figure is near its reader."""
+LAPTOP = {"width": 1280, "height": 720}
+SHEET = 672
+"""Pixels between the margins of a sheet of A4."""
 PLURALS = "tokens|values|channels|sites|blocks|checks|others|words|delimiters|documents|windows"
 HOSTILE = [
     "<script>window.hacked=1</script>",
@@ -149,14 +155,9 @@ class Seen:
     said: list[str]
     asked: list[str]
 
-    def settled(self) -> None:
-        """Wait until all is drawn that is near the reader."""
-        self.page.wait_for_selector("html[data-ready]", timeout=30_000)
-
     def drawn(self) -> None:
-        """Wait until every figure is drawn, as for a printer."""
-        self.settled()
-        self.page.evaluate("void dispatchEvent(new Event('beforeprint'))")
+        """Wait until all is drawn that is near: in a tall window, everything."""
+        self.page.wait_for_selector("html[data-ready]", timeout=30_000)
 
     def ever_drawn(self) -> list[str]:
         """Return the figures that were drawn so far."""
@@ -166,7 +167,7 @@ class Seen:
 
     def resize(self, width: int) -> None:
         """Give the page another width, and wait until its figures are drawn for it."""
-        self.page.set_viewport_size({"width": width, "height": 720})
+        self.page.set_viewport_size({"width": width, "height": TALL["height"]})
         self.page.evaluate("new Promise((f) => requestAnimationFrame(() => setTimeout(f, 50)))")
         self.drawn()
 
@@ -209,7 +210,7 @@ def look(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Look:
     def opened(html: str, place: str = "", **context: Any) -> Iterator[Seen]:
         file = folder / f"{hashlib.sha256(html.encode()).hexdigest()}.html"
         file.write_text(html, encoding="utf-8")
-        page = browser.new_context(**context).new_page()
+        page = browser.new_context(**{"viewport": TALL} | context).new_page()
         page.set_default_timeout(10_000)
         seen = Seen(page, [], [])
         page.on("console", lambda message: seen.said.append(message.text))
@@ -218,7 +219,7 @@ def look(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Look:
         page.on("request", lambda r: r.url.startswith(inside) or seen.asked.append(r.url))
         page.add_init_script(LISTEN)
         page.goto(file.as_uri() + place)
-        seen.settled()
+        seen.drawn()
         yield seen
         seen.check()
         page.context.close()
@@ -230,7 +231,6 @@ def look(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Look:
 def shared(html: str, look: Look) -> Iterator[Seen]:
     """One page for all tests that leave it fit for the next."""
     with look(html) as seen:
-        seen.drawn()
         yield seen
 
 
@@ -382,53 +382,108 @@ def test_an_address_names_section_view_and_site(html: str, look: Look) -> None:
 
 
 def test_figures_are_drawn_when_their_reader_comes_near(html: str, look: Look) -> None:
-    with look(html) as seen:
+    with look(html, viewport=LAPTOP) as seen:
         page = seen.page
         assert seen.ever_drawn() == ["depth"]
-        # Far ones keep room for what will be drawn.
-        assert page.locator("#fig-positions .plot").bounding_box()["height"] > 300
+        # What is far has its words, its controls, its table and its picture all the same.
         page.select_option("#view", "first")
+        seen.drawn()
+        assert "first tokens only" in page.inner_text("#fig-outliers .caption")
+        assert page.locator("#fig-pairs select").count() == 2
+        assert len(seen.data("outliers")) > 2
+        page.evaluate("document.querySelector('#fig-outliers details').open = false")
+        with page.expect_download() as download:
+            page.evaluate("document.querySelector('#fig-outliers [data-save=svg]').click()")
+        assert b"<path" in Path(download.value.path()).read_bytes()
+        assert seen.ever_drawn() == ["depth"]
+        # It keeps as much room as it will take.
+        height = "document.documentElement.scrollHeight"
+        before = page.evaluate(height)
         page.evaluate("document.querySelector('#fig-matrix').scrollIntoView({behavior: 'instant'})")
         page.wait_for_selector("#fig-matrix .main-svg")
-        seen.settled()
+        seen.drawn()
+        assert {"matrix", "depth"} <= set(seen.ever_drawn())
         assert "outliers" not in seen.ever_drawn()
-        # It is drawn in the view that was chosen meanwhile.
-        assert "first tokens" in page.inner_text("#fig-matrix .caption").lower()
-        # What is far has its table and its picture all the same.
-        assert len(seen.data("outliers")) > 2
-        with page.expect_download() as download:
-            page.evaluate("document.querySelector('#fig-compare_views [data-save=svg]').click()")
-        assert b"<path" in Path(download.value.path()).read_bytes()
+        assert page.evaluate(height) == before
+        assert "first tokens only" in page.inner_text("#fig-matrix .caption")
 
 
 def test_a_section_far_down_is_where_its_address_leads(html: str, look: Look) -> None:
-    with look(html, "#outliers") as seen:
+    with look(html, "#outliers", viewport=LAPTOP) as seen:
         assert {"depth", "outliers"} <= set(seen.ever_drawn())
         assert "ridge" not in seen.ever_drawn()
         top = "document.querySelector('#{}').getBoundingClientRect().top"
         assert 0 <= seen.page.evaluate(top.format("outliers")) < 100
         # Nor do figures that grow above it push it away, in a browser that would let them.
-        seen.page.evaluate("document.documentElement.style.overflowAnchor = 'none'")
-        seen.page.evaluate("location.hash = '#tokens'")
-        seen.page.wait_for_selector("#fig-scatter .main-svg")
-        seen.settled()
-        assert 0 <= seen.page.evaluate(top.format("tokens")) < 100
-
-
-def test_on_paper_every_figure_is_drawn(html: str, look: Look) -> None:
-    with look(html) as seen:
-        early = seen.page.pdf()
-        assert len(seen.ever_drawn()) == 13
-        assert len(early) == pytest.approx(len(seen.page.pdf()), rel=0.01)
-        # Each fits on a sheet with its words: US Letter within its margins is 1.34 × as high as
-        # wide, and a heading of a section takes its part.
-        seen.page.emulate_media(media="print")
-        boxes = "[...document.querySelectorAll('figure')].map(f => f.getBoundingClientRect())"
-        widths, heights = seen.page.evaluate(
-            f"(b => ['width', 'height'].map(k => b.map(r => r[k])))({boxes})"
+        unheld = "document.documentElement.style.overflowAnchor = 'none'"
+        seen.page.add_init_script(f"addEventListener('DOMContentLoaded', () => {{ {unheld} }})")
+        seen.page.goto(seen.page.url.replace("#outliers", "?again#outliers"))
+        seen.drawn()
+        assert 0 <= seen.page.evaluate(top.format("outliers")) < 100
+        # Who goes on is not called back.
+        seen.page.evaluate(
+            "document.querySelector('#fig-norms').scrollIntoView({behavior: 'instant'})"
         )
-        assert len(heights) == 13
-        assert max(heights) < 1.2 * max(widths)
+        seen.page.wait_for_selector("#fig-norms .main-svg")
+        seen.drawn()
+        assert 0 <= seen.page.evaluate(top.format("fig-norms")) < 100
+
+
+def plots(page: Page) -> tuple[list[float], list[float]]:
+    """Return how wide and how high figures stand on the page."""
+    boxes = "[...document.querySelectorAll('.plot')].map(p => p.getBoundingClientRect())"
+    found = page.evaluate(f"(b => ['width', 'height'].map(k => b.map(r => r[k])))({boxes})")
+    return found[0], found[1]
+
+
+def test_on_paper_every_figure_is_drawn_and_fits(html: str, look: Look) -> None:
+    sheets = []
+    for width in (360, 1280, 2560):
+        window = {"width": width, "height": 720}
+        with look(html, viewport=window, color_scheme="dark") as seen:
+            page = seen.page
+            before = plots(page)
+            pdf = page.pdf(format="A4")
+            sheets.append((len(re.findall(rb"/Type\s*/Page\b", pdf)), len(pdf)))
+            # Afterwards the page is again as it was.
+            seen.drawn()
+            assert plots(page) == before
+            assert page.evaluate("document.documentElement.dataset.theme") is None
+            # What a printer sees between the two events, on a sheet that is higher than wide.
+            page.set_viewport_size({"width": width, "height": 2 * width})
+            seen.drawn()
+            page.evaluate("void dispatchEvent(new Event('beforeprint'))")
+            page.emulate_media(media="print")
+            assert len(seen.ever_drawn()) == 13
+            wide, high = plots(page)
+            assert max(wide) == pytest.approx(SHEET, abs=1)
+            assert min(wide) > SHEET / 3
+            assert max(high) <= 681
+            assert "rgb(163, 166, 171)" not in page.evaluate(FILLS)
+            page.evaluate("void dispatchEvent(new Event('afterprint'))")
+            seen.drawn()
+    pages, sizes = np.transpose(sheets)
+    assert len(set(pages)) == 1
+    assert np.ptp(sizes) < 0.02 * sizes[0]
+
+
+def test_without_plotly_the_numbers_are_there(
+    demo_profile: Profile, browser: Browser, tmp_path: Path
+) -> None:
+    file = demo_profile.report(tmp_path / "cdn.html", plotlyjs="cdn")
+    page = browser.new_page()
+    page.route("https://*/**", lambda route: route.abort())
+    page.goto(file.as_uri())
+    page.wait_for_selector("html[data-ready]")
+    said = page.locator(".missing:visible")
+    assert said.count() == 13
+    assert "Plotly’s script could not be loaded" in said.first.inner_text()
+    assert page.locator(".frame:visible").count() == 0
+    assert set(page.locator("[data-save]:visible").all_inner_texts()) == {"CSV"}
+    with page.expect_download() as download:
+        page.click("#fig-outliers [data-save=csv]")
+    assert len(Path(download.value.path()).read_text(encoding="utf-8").splitlines()) > 3
+    page.close()
 
 
 def barriers(seen: Seen) -> None:
@@ -451,9 +506,8 @@ def clashes(page: Any) -> list[list[str]]:
 
 
 def test_on_a_telephone_in_the_dark(html: str, look: Look) -> None:
-    with look(html, viewport={"width": 360, "height": 740}, color_scheme="dark") as seen:
+    with look(html, viewport=TALL | {"width": 360}, color_scheme="dark") as seen:
         page = seen.page
-        seen.drawn()
         assert page.evaluate("document.documentElement.scrollWidth") == 360
         ground = "getComputedStyle(document.documentElement).backgroundColor"
         dark = page.evaluate(ground)
@@ -463,6 +517,11 @@ def test_on_a_telephone_in_the_dark(html: str, look: Look) -> None:
         sums = [sum(map(int, re.findall(r"\d+", c)[:3])) for c in (dark, page.evaluate(ground))]
         assert sums[0] < 200
         assert sums[1] > 600
+        # No word keeps the colour that it had in the dark.
+        seen.drawn()
+        fills = page.evaluate(FILLS)
+        assert len(fills) > 100
+        assert "rgb(163, 166, 171)" not in fills
 
 
 def test_wider_screens_are_filled_and_no_words_lie_over_each_other(shared: Seen) -> None:
@@ -526,7 +585,6 @@ def test_hostile_texts_are_shown_and_never_run(hostile_profile: Profile, look: L
     assert len(html) < 8e6
     with look(html, "#summary&view=all") as seen:
         page = seen.page
-        seen.drawn()
         expected = [visible(shorten(text, encode.LONGEST)) for text in HOSTILE]
         shown = [row[0] for row in seen.data("map")[1:]]
         assert shown == [expected[i % len(HOSTILE)] for i in range(len(shown))]
@@ -610,8 +668,10 @@ def test_what_is_missing_is_said(kind: str, words: str, profile_file: Path, look
     else:
         p = few_states(kind)
     with look(report.render(p.dataset)) as seen:
-        seen.drawn()
         assert words in seen.page.inner_text("main")
+        if kind == "no sample":
+            assert not seen.page.locator("#fig-pairs .tools").is_visible()
+            assert "choose a cell" not in seen.page.inner_text("#fig-matrix")
         assert seen.page.query_selector(".main-svg") is not None
         shown = seen.page.text_content("main") or ""
         assert re.findall(rf"(?<![\d.,:–])\b1 (?:{PLURALS})\b", shown) == []
@@ -625,7 +685,6 @@ def test_states_that_are_nan_at_a_whole_site_or_zero_have_a_page(look: Look) -> 
     zero = hs.from_states({site: 0 * x for site in ("embed", *blocks)})
     for p in (lost, zero):
         with look(report.render(p.dataset)) as seen:
-            seen.drawn()
             assert "R² –" not in seen.page.inner_text("main")
             assert len(p.claims()) == 22
 
@@ -635,9 +694,7 @@ def test_words_are_readable_in_the_dark(shared: Seen) -> None:
     page.emulate_media(color_scheme="dark")
     page.reload()
     shared.drawn()
-    fills = page.evaluate(
-        "[...document.querySelectorAll('.plot svg text')].map(t => getComputedStyle(t).fill)"
-    )
+    fills = page.evaluate(FILLS)
     assert len(fills) > 100
     assert "rgb(68, 68, 68)" not in fills
     page.emulate_media(color_scheme="dark", media="print")

@@ -13,6 +13,8 @@ from hiddenscope.report import encode
 from hiddenscope.report.figure import each_view
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from hiddenscope.report.figure import Figure
     from hiddenscope.report.subject import Subject
 
@@ -20,8 +22,15 @@ MOST_LEFT_OUT = 8
 """The loudest channels that the page can leave out."""
 
 
-def matrices(subject: Subject) -> Figure:
-    """Prepare all matrices of a view."""
+def matrices(subject: Subject, paired: Collection[str]) -> Figure:
+    """Prepare all matrices of a view.
+
+    Parameters
+    ----------
+    subject : Subject
+    paired : collection of str
+        The views in which a cell's two sites can be seen against each other.
+    """
 
     def prepare(view: str) -> dict[str, Any]:
         sites = subject.trunk
@@ -54,6 +63,7 @@ def matrices(subject: Subject) -> Figure:
             "within": encode.array(within.ravel()),
             "covariance": encode.array(covariance.ravel()),
             "refused": refused,
+            "paired": view in paired,
         }
 
     title = "R² and covariance of every pair of sites"

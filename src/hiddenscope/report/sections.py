@@ -74,14 +74,16 @@ def _distributions(s: Subject) -> Section:
 
 
 def _between(s: Subject) -> Section:
+    against = pairs(s)
+    paired = [view for view, shown in against.by_view.items() if "missing" not in shown]
     return Section(
         "between",
         "Between layers",
         "How much the states of two sites have in common. What looks like structure of the whole "
         "model can be a few loud channels: leave them out, one by one, and see what stays.",
         [
-            matrices(s),
-            pairs(s),
+            matrices(s, paired),
+            against,
             drawn(s, "wing", "R² through depth"),
         ],
     )

@@ -51,8 +51,9 @@ def coarse(values: ArrayLike) -> NDArray[np.float32]:
     ----------
     values : array_like of float
     """
-    bits = np.asarray(values, np.float32).view(np.uint32)
-    return ((bits + np.uint32(1 << 9)) & ~np.uint32((1 << 10) - 1)).view(np.float32)
+    exact = np.asarray(values, np.float32)
+    bits = (exact.view(np.uint32) + np.uint32(1 << 9)) & ~np.uint32((1 << 10) - 1)
+    return np.where(np.isfinite(exact), bits.view(np.float32), exact)
 
 
 def escaped(text: str) -> str:

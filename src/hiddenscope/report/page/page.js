@@ -220,7 +220,7 @@ build.matrix = (shown, common, chosen, width) => {
       yaxis: siteAxis(sites, Math.min(high, width) - 80, false, { showgrid: false, autorange: "reversed", title: { text: "after block" } }),
     }),
     most,
-    caption: `${shown.caption}${out ? ` · ${what}${out}` : ""}${refused} · choose a cell to see its two sites against each other below`,
+    caption: `${shown.caption}${out ? ` · ${what}${out}` : ""}${refused}${shown.paired ? " · choose a cell to see its two sites against each other below" : ""}`,
     table: columns(["site", ...sites.map((s) => labels[s])], [sites.map((s) => labels[s]), ...z]),
   };
 };
@@ -345,7 +345,7 @@ const options = {
 };
 
 // Drawing ----------------------------------------------------------------------------------------
-const figures = all("[data-figure]").map((node) => ({ node, key: node.dataset.figure, plot: $(".plot", node), dirty: true, near: false }));
+const figures = all("[data-figure]").map((node) => ({ node, key: node.dataset.figure, plot: $(".plot", node), todo: "all", near: false }));
 const named = Object.fromEntries(figures.map((f) => [f.key, f]));
 const coarse = matchMedia("(pointer: coarse)").matches;
 const config = { displayModeBar: false, showTips: false };
@@ -355,20 +355,25 @@ async function unpack(text) {
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
 }
 
-async function hold(figure) { figure.held ??= await unpack($("script", figure.node).textContent); }
+// Whatever is drawn on paper has this width, in pixels.
+const SHEET = 672;
+let onPaper = false;
 
-async function draw(figure) {
-  figure.dirty = false;
+// All of a figure but its drawing: its words, its controls, its table, and the room that it takes.
+async function prepare(figure) {
   const { node, plot } = figure;
-  await hold(figure);
-  const shown = figure.held.views[state.view], missing = $(".missing", node);
-  const parts = [$(".frame", node), $(".tools", node), $(".options", node)];
+  if (!figure.held) figure.held = await unpack($("script", node).textContent);
+  const shown = figure.held.views[state.view], [claim, caption, missing] = [".claim", ".caption", ".missing"].map((part) => $(part, node));
+  const reason = shown.missing ? `Not shown: ${shown.missing}.` : window.Plotly ? "" : "Not drawn: Plotly’s script could not be loaded. The numbers are under “Data”.";
   $("h3", node).textContent = shown.title;
-  missing.hidden = !shown.missing;
-  for (const part of parts) part.hidden = Boolean(shown.missing);
+  missing.hidden = !reason;
+  missing.textContent = reason;
+  $(".frame", node).hidden = Boolean(reason);
+  for (const part of [$(".tools", node), $(".options", node)]) part.hidden = Boolean(shown.missing);
+  for (const button of all("[data-save]:not([data-save=csv])", node)) button.hidden = Boolean(reason);
+  figure.todo = reason ? "" : "paint";
   if (shown.missing) {
-    missing.textContent = `Not shown: ${shown.missing}.`;
-    $(".claim", node).textContent = $(".caption", node).textContent = "";
+    claim.textContent = caption.textContent = "";
     return;
   }
   if (!figure.chosen && options[figure.key]) {
@@ -377,49 +382,47 @@ async function draw(figure) {
     $(".options", node).append(...controls);
   }
   figure.chosen?.tell?.(shown);
-  const width = figure.width = parts[0].clientWidth;
-  const made = build[figure.held.build](shown, figure.held, figure.chosen, width);
-  figure.made = made;
-  $(".claim", node).textContent = made.claim ?? (shown.claim && `${shown.claim}.`);
-  $(".caption", node).textContent = made.caption ?? shown.caption;
-  plot.setAttribute("aria-label", `${shown.title}. ${$(".claim", node).textContent}`);
+  const width = figure.width = onPaper ? SHEET : node.clientWidth;
+  const made = figure.made = build[figure.held.build](shown, figure.held, figure.chosen, width);
+  claim.textContent = made.claim ?? (shown.claim && `${shown.claim}.`);
+  caption.textContent = made.caption ?? shown.caption;
+  plot.setAttribute("aria-label", `${shown.title}. ${claim.textContent}`);
   if ($("details", node).open) showData(figure); else $(".data", node).replaceChildren();
-  if (!window.Plotly) {
-    missing.hidden = false;
-    missing.textContent = "Not drawn: Plotly’s script could not be loaded. The numbers are under “Data”.";
-    return;
-  }
-  plot.style.minWidth = `${made.wide ?? 0}px`;
-  plot.style.maxWidth = made.most ? `${made.most}px` : "";
-  const whole = fitted(made.layout, width);
-  if (made.most) whole.height = Math.min(whole.height, Math.max(300, $(".frame", node).clientWidth + 20));
+  const whole = figure.layout = fitted(made.layout, width);
+  if (made.most) whole.height = Math.min(whole.height, Math.max(300, width + 20));
   Object.assign(whole, { width: undefined, autosize: true, dragmode: coarse ? false : whole.dragmode ?? "zoom" });
-  plot.style.height = `${whole.height ?? 400}px`;
-  // On paper no figure is higher than wide, so that its words find room on the same sheet.
-  plot.style.setProperty("--on-paper", Math.min(1, width / (whole.height ?? 400)));
-  if (figure.screen !== (figure.screen = screenOf(width))) {
+  Object.assign(plot.style, {
+    width: onPaper ? `${SHEET}px` : "", minWidth: `${onPaper ? 0 : made.wide ?? 0}px`,
+    maxWidth: made.most ? `${made.most}px` : "", height: `${whole.height}px`,
+  });
+  plot.style.setProperty("--high", whole.height);
+}
+
+async function paint(figure) {
+  figure.todo = "";
+  const { node, plot } = figure, screen = screenOf(figure.width), frame = $(".frame", node);
+  if (figure.screen !== screen) {
+    figure.screen = screen;
     // Plotly, going on from another layout, may leave the key where it was.
     window.Plotly.purge(plot);
     figure.listens = false;
   }
-  await window.Plotly.react(plot, made.data, whole, config);
+  await window.Plotly.react(plot, figure.made.data, figure.layout, config);
   if (figure.key === "matrix" && !figure.listens) {
     figure.listens = true;
     plot.on("plotly_click", ({ points: [point] }) => compare(point.pointIndex[1], point.pointIndex[0]));
   }
-  const [frame] = parts;
   if (frame.scrollWidth > frame.clientWidth + 1) {
     frame.tabIndex = 0;
     frame.setAttribute("role", "region");
-    frame.setAttribute("aria-label", `${shown.title}, scrolls sideways`);
+    frame.setAttribute("aria-label", `${$("h3", node).textContent}, scrolls sideways`);
   }
 }
 
-// One at a time, as all that is drawn: Plotly in the middle of a figure misplaces its key.
 async function stretch(figure) {
-  figure.dirty = false;
-  figure.width = $(".frame", figure.node).clientWidth;
-  if (window.Plotly && figure.plot.data) await window.Plotly.Plots.resize(figure.plot);
+  figure.todo = "";
+  figure.width = figure.node.clientWidth;
+  await window.Plotly.Plots.resize(figure.plot);
 }
 
 const screenOf = (width) => settings.screens.findLast((least) => least <= width) ?? settings.screens[0];
@@ -439,16 +442,26 @@ function fitted({ meta, ...own }, width) {
   return whole;
 }
 
-// Bring a figure up to date, wherever it is.
-async function update(figure) {
-  try { await (figure.dirty === "width" ? stretch(figure) : figure.dirty && draw(figure)); } catch (error) { console.error(error); }
+// Do what there is to do: all; to paint what is prepared; or to follow the width of the window.
+async function update(figure, painted = true) {
+  try {
+    if (figure.todo === "all") await prepare(figure);
+    if (figure.todo === "paint" && painted) await paint(figure);
+    if (figure.todo === "width") await stretch(figure);
+  } catch (error) {
+    figure.todo = "";
+    console.error(error);
+  }
 }
 
-function refresh(figure) { figure.dirty = true; schedule(); }
+function refresh(...changed) {
+  for (const figure of changed) figure.todo = "all";
+  schedule();
+}
 
-// What is near the reader is drawn. What is far is only unpacked, and drawn when it comes near.
+// One at a time: Plotly in the middle of a figure misplaces its key. What is far from the reader
+// is prepared, and painted when it comes near.
 let scheduled = false;
-const packed = [...figures];
 function schedule() {
   delete document.documentElement.dataset.ready;
   if (scheduled) return;
@@ -457,24 +470,21 @@ function schedule() {
 }
 
 async function work() {
-  const near = figures.find((f) => f.dirty && f.near);
-  if (near) {
-    await update(near);
-    arrive();
-  } else if (packed.length) {
-    await hold(packed.shift()).catch(console.error);
-  } else {
+  const near = figures.find((f) => f.todo && f.near), next = near ?? figures.find((f) => f.todo === "all");
+  if (!next) {
     scheduled = false;
+    wanted = null;
     document.documentElement.dataset.ready = "yes";
     return;
   }
+  await update(next, Boolean(near));
+  arrive();
   setTimeout(work, 0);
 }
 
-async function compare(x, y) {
-  const { sites } = named.matrix.held.views[state.view], figure = named.pairs;
-  await update(figure);
-  if (!figure.chosen) return;
+function compare(x, y) {
+  const { sites, paired } = named.matrix.held.views[state.view], figure = named.pairs;
+  if (!paired) return;
   [figure.chosen.a, figure.chosen.b] = [sites[x], sites[y]];
   for (const key of ["a", "b"]) $(`select[name="${key}"]`, figure.node).value = figure.chosen[key];
   refresh(figure);
@@ -525,7 +535,6 @@ async function picture(figure, format) {
 
 async function save(figure, format) {
   try {
-    await update(figure);
     const blob = format === "csv" ? csv(figure) : await picture(figure, format), address = URL.createObjectURL(blob);
     element("a", { href: address, download: `${figure.key}-${state.view.replace(/[^\w+-]/g, "_")}.${format}` }).click();
     setTimeout(() => URL.revokeObjectURL(address), 10000);
@@ -534,10 +543,7 @@ async function save(figure, format) {
 }
 
 for (const figure of figures) {
-  $("details", figure.node).addEventListener("toggle", async ({ target }) => {
-    await update(figure);
-    if (target.open) showData(figure);
-  });
+  $("details", figure.node).addEventListener("toggle", (event) => { if (event.target.open) showData(figure); });
   for (const button of all("[data-save]", figure.node)) {
     button.setAttribute("aria-label", `Save ${$("h3", figure.node).textContent} as ${button.textContent}`);
     button.addEventListener("click", () => save(figure, button.dataset.save));
@@ -572,41 +578,43 @@ function follow() {
   if (all("#view option").some((o) => o.value === given.get("view"))) state.view = given.get("view");
   if (settings.sites.includes(given.get("site"))) state.site = given.get("site");
   apply();
-  if (before !== `${state.view} ${state.site}`) for (const f of figures) refresh(f);
+  if (before !== `${state.view} ${state.site}`) refresh(...figures);
   wanted = place ? document.getElementById(place) : null;
   arrive();
+  schedule();
 }
 
 $("#view").addEventListener("change", (event) => {
   state.view = event.target.value;
   apply(); address();
-  for (const f of figures) refresh(f);
+  refresh(...figures);
   say(`shows the view ${state.view}`);
 });
 $("#site").addEventListener("change", (event) => {
   state.site = event.target.value;
   address();
-  for (const key of ["histogram", "map"]) if (named[key]) refresh(named[key]);
+  refresh(named.histogram, named.map);
   say(`shows ${labels[state.site]}`);
 });
 $("#theme").addEventListener("click", () => {
   const root = document.documentElement, dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   root.dataset.theme = dark ? "light" : "dark";
+  refresh(...figures);
   say(`${root.dataset.theme} colours`);
 });
 addEventListener("hashchange", follow);
 
 addEventListener("resize", () => {
   for (const figure of figures) {
-    const { clientWidth } = $(".frame", figure.node);
+    const { clientWidth } = figure.node;
     if (figure.width === undefined || clientWidth === figure.width) continue;
-    if (screenOf(clientWidth) === figure.screen) figure.dirty ||= "width";
-    else figure.dirty = true;
+    const painted = !figure.todo || figure.todo === "width";
+    figure.todo = painted && screenOf(clientWidth) === figure.screen ? "width" : "all";
   }
   schedule();
 });
 
-// The first figure does not wait for its reader. The others are drawn a screen ahead of theirs.
+// The first figure is always painted; the others are when they are less than a screen away.
 const [first, ...others] = figures;
 const watch = new IntersectionObserver((seen) => {
   for (const { target, isIntersecting } of seen) named[target.dataset.figure].near = isIntersecting;
@@ -615,8 +623,21 @@ const watch = new IntersectionObserver((seen) => {
 first.near = true;
 for (const { node } of others) watch.observe(node);
 
-// Paper has no reader who comes near. No browser waits here: what is unpacked is drawn in one go.
-addEventListener("beforeprint", async () => { for (const figure of figures) await update(figure); });
+// A browser prints the page as it is at the end of this event: what is unpacked by then is painted.
+let theme;
+addEventListener("beforeprint", async () => {
+  const { dataset } = document.documentElement;
+  [onPaper, theme, dataset.theme] = [true, dataset.theme, "light"];
+  for (const figure of figures) {
+    figure.todo = "all";
+    await update(figure);
+  }
+});
+addEventListener("afterprint", () => {
+  onPaper = false;
+  if (theme) document.documentElement.dataset.theme = theme; else delete document.documentElement.dataset.theme;
+  refresh(...figures);
+});
 
 const read = new IntersectionObserver((seen) => {
   for (const { target, isIntersecting } of seen) {
@@ -629,5 +650,4 @@ const read = new IntersectionObserver((seen) => {
 
 follow();
 for (const section of sections) read.observe(section);
-schedule();
 })();
