@@ -602,6 +602,7 @@ $("#theme").addEventListener("click", () => {
   refresh(...figures);
   say(`${root.dataset.theme} colours`);
 });
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => refresh(...figures));
 addEventListener("hashchange", follow);
 
 addEventListener("resize", () => {
