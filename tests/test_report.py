@@ -506,12 +506,26 @@ def clashes(page: Any) -> list[list[str]]:
     return found
 
 
+def faintest(page: Page) -> float:
+    """Return the least contrast of a word in a figure with the page, as WCAG defines it."""
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    colours = [page.evaluate(ground), *sorted(set(page.evaluate(FILLS)))]
+    values = (
+        np.array([[int(c) for c in re.findall(r"\d+", colour)[:3]] for colour in colours]) / 255
+    )
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    light = linear @ [0.2126, 0.7152, 0.0722] + 0.05
+    ratios = light[1:] / light[0]
+    return float(np.minimum(np.maximum(ratios, 1 / ratios), 99).min())
+
+
 def test_on_a_telephone_in_the_dark(html: str, look: Look) -> None:
     with look(html, viewport=TALL | {"width": 360}, color_scheme="dark") as seen:
         page = seen.page
         assert page.evaluate("document.documentElement.scrollWidth") == 360
         ground = "getComputedStyle(document.documentElement).backgroundColor"
         dark = page.evaluate(ground)
+        assert faintest(page) > 4.5
         barriers(seen)
         assert clashes(page) == []
         page.click("#theme")
@@ -523,6 +537,7 @@ def test_on_a_telephone_in_the_dark(html: str, look: Look) -> None:
         fills = page.evaluate(FILLS)
         assert len(fills) > 100
         assert "rgb(163, 166, 171)" not in fills
+        assert faintest(page) > 4.5
 
 
 def test_wider_screens_are_filled_and_no_words_lie_over_each_other(shared: Seen) -> None:

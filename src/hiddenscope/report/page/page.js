@@ -431,14 +431,17 @@ const screenOf = (width) => settings.screens.findLast((least) => least <= width)
 function fitted({ meta, ...own }, width) {
   const whole = structuredClone(own);
   const style = getComputedStyle(document.documentElement);
+  const [soft, ink] = ["--soft", "--ink"].map((name) => style.getPropertyValue(name).trim());
   // Plotly’s own colour of words is for white paper alone.
-  whole.font = { color: style.getPropertyValue("--soft").trim(), ...whole.font, family: style.getPropertyValue("--sans") };
+  whole.font = { color: soft, ...whole.font, family: style.getPropertyValue("--sans") };
   for (const [path, value] of Object.entries(meta?.[screenOf(width)] ?? {})) {
     const steps = path.replaceAll("[", ".").replaceAll("]", "").split("."), last = steps.pop();
     let place = whole;
     for (const step of steps) place = place[step] ??= {};
     place[last] = value;
   }
+  // Colours of lines are too faint for words.
+  for (const { font } of whole.annotations ?? []) if (font?.color) font.color = blend([font.color, ink], 0.5);
   return whole;
 }
 
