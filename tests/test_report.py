@@ -437,18 +437,25 @@ def plots(page: Page) -> tuple[list[float], list[float]]:
     return found[0], found[1]
 
 
+def stops(page: Page) -> list[str]:
+    """Return the figures that scroll sideways, and say so to those who use a keyboard."""
+    frames = "[...document.querySelectorAll('.frame[tabindex=\"0\"][role=region][aria-label]')]"
+    found: list[str] = page.evaluate(f"{frames}.map(f => f.closest('figure').id)")
+    return found
+
+
 def test_on_paper_every_figure_is_drawn_and_fits(html: str, look: Look) -> None:
     sheets = []
     for width in (360, 1280, 2560):
         window = {"width": width, "height": 720}
         with look(html, viewport=window, color_scheme="dark") as seen:
             page = seen.page
-            before = plots(page)
+            before = plots(page), stops(page)
             pdf = page.pdf(format="A4")
             sheets.append((len(re.findall(rb"/Type\s*/Page\b", pdf)), len(pdf)))
             # Afterwards the page is again as it was.
             seen.drawn()
-            assert plots(page) == before
+            assert (plots(page), stops(page)) == before
             assert page.evaluate("document.documentElement.dataset.theme") is None
             # What a printer sees between the two events, on a sheet that is higher than wide.
             page.set_viewport_size({"width": width, "height": 2 * width})
@@ -528,6 +535,13 @@ def test_on_a_telephone_in_the_dark(html: str, look: Look) -> None:
         assert faintest(page) > 4.5
         barriers(seen)
         assert clashes(page) == []
+        assert stops(page) == ["fig-map"]
+        # What is saved is as high as on the page, and has room for its title.
+        high = page.locator("#fig-matrix .plot").evaluate("plot => plot.clientHeight")
+        with page.expect_download() as download:
+            page.click("#fig-matrix [data-save=png]")
+        saved = matplotlib.image.imread(Path(download.value.path()), format="png")
+        assert saved.shape[0] == 2 * (high + 20 + 20 * 2)
         page.click("#theme")
         sums = [sum(map(int, re.findall(r"\d+", c)[:3])) for c in (dark, page.evaluate(ground))]
         assert sums[0] < 200

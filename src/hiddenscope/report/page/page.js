@@ -220,7 +220,7 @@ build.matrix = (shown, common, chosen, width) => {
       yaxis: siteAxis(sites, Math.min(high, width) - 80, false, { showgrid: false, autorange: "reversed", title: { text: "after block" } }),
     }),
     most,
-    caption: `${shown.caption}${out ? ` · ${what}${out}` : ""}${refused}${shown.paired ? " · choose a cell to see its two sites against each other below" : ""}`,
+    caption: `${shown.caption}${out ? ` · ${what}${out}` : ""}${refused}${shown.paired ? " · choose a cell to see its two sites against each other" : ""}`,
     table: columns(["site", ...sites.map((s) => labels[s])], [sites.map((s) => labels[s]), ...z]),
   };
 };
@@ -276,7 +276,7 @@ build.map = (shown, common) => {
   const linear = sizes[Math.floor(sizes.length / 2)] || 1, reach = sizes[sizes.length - 1] || 1, top = Math.asinh(reach / linear);
   const z = channels.map((_, c) => kept.map((t) => { const v = Math.asinh(values[t][c] / linear); return Number.isFinite(v) ? v : null; }));
   const words = kept.map((t) => (common.pieces[t].length > 14 ? `${common.pieces[t].slice(0, 13)}…` : common.pieces[t]));
-  const bare = words.map((w) => w.replace(/^[Ġ▁ ]/, "") || "␣");
+  const bare = words.map((w) => w.replace(/^[Ġ▁ ]/, "")).map((w) => (w.trim() ? w : "␣".repeat(w.length || 1)));
   return {
     claim: `${counted(kept.length, "token")} at ${labels[state.site]}.`,
     data: [{
@@ -396,11 +396,19 @@ async function prepare(figure) {
     maxWidth: made.most ? `${made.most}px` : "", height: `${whole.height}px`,
   });
   plot.style.setProperty("--high", whole.height);
+  mark(figure);
+}
+
+// What scrolls sideways can be reached, and scrolled, by keyboard.
+function mark({ node, made, width }) {
+  const frame = $(".frame", node), scrolls = !onPaper && made.wide > width;
+  const given = { tabindex: "0", role: "region", "aria-label": `${$("h3", node).textContent}, scrolls sideways` };
+  for (const [name, value] of Object.entries(given)) if (scrolls) frame.setAttribute(name, value); else frame.removeAttribute(name);
 }
 
 async function paint(figure) {
   figure.todo = "";
-  const { node, plot } = figure, screen = screenOf(figure.width), frame = $(".frame", node);
+  const { plot } = figure, screen = screenOf(figure.width);
   if (figure.screen !== screen) {
     figure.screen = screen;
     // Plotly, going on from another layout, may leave the key where it was.
@@ -412,17 +420,13 @@ async function paint(figure) {
     figure.listens = true;
     plot.on("plotly_click", ({ points: [point] }) => compare(point.pointIndex[1], point.pointIndex[0]));
   }
-  if (frame.scrollWidth > frame.clientWidth + 1) {
-    frame.tabIndex = 0;
-    frame.setAttribute("role", "region");
-    frame.setAttribute("aria-label", `${$("h3", node).textContent}, scrolls sideways`);
-  }
 }
 
 async function stretch(figure) {
   figure.todo = "";
   figure.width = figure.node.clientWidth;
   await window.Plotly.Plots.resize(figure.plot);
+  mark(figure);
 }
 
 const screenOf = (width) => settings.screens.findLast((least) => least <= width) ?? settings.screens[0];
@@ -527,9 +531,10 @@ function csv(figure) {
 
 async function picture(figure, format) {
   const style = getComputedStyle(document.documentElement), ink = style.getPropertyValue("--ink").trim(), paper = style.getPropertyValue("--paper").trim();
-  const { data } = figure.made, width = figure.plot.clientWidth || 900, own = fitted(figure.made.layout, width), height = (own.height ?? 400) + 40;
-  const title = { text: plain($("h3", figure.node).textContent), x: 0.01, xanchor: "left", y: 0.98, yanchor: "top", font: { size: 15, color: ink } };
-  const whole = { ...own, title, width, height, autosize: false, paper_bgcolor: paper, plot_bgcolor: paper, margin: { ...own.margin, t: (own.margin?.t ?? 20) + 40 }, font: { ...own.font, color: ink } };
+  const { layout: own, made: { data } } = figure, width = figure.plot.clientWidth;
+  const words = wrapped($("h3", figure.node).textContent, width / 9), above = 20 + 20 * words.length, height = own.height + above;
+  const title = { text: words.map(plain).join("<br>"), x: 0.01, xanchor: "left", y: 1 - 10 * words.length / height, yanchor: "top", font: { size: 15, color: ink } };
+  const whole = { ...own, title, width, height, autosize: false, paper_bgcolor: paper, plot_bgcolor: paper, margin: { ...own.margin, t: own.margin.t + above }, font: { ...own.font, color: ink } };
   const address = await window.Plotly.toImage({ data, layout: whole, config }, { format, width, height, scale: 2 });
   const [head, body] = [address.slice(0, address.indexOf(",")), address.slice(address.indexOf(",") + 1)];
   const content = head.includes("base64") ? Uint8Array.from(atob(body), (c) => c.charCodeAt(0)) : decodeURIComponent(body);
