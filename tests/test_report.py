@@ -85,6 +85,7 @@ CLASHES = """() => {
   }
   return found;
 }"""
+GROUND = "getComputedStyle(document.documentElement).backgroundColor"
 FILLS = "[...document.querySelectorAll('.plot svg text')].map(t => getComputedStyle(t).fill)"
 TALL = {"width": 1280, "height": 20_000}
 """A window in which every figure is near its reader."""
@@ -515,8 +516,7 @@ def clashes(page: Any) -> list[list[str]]:
 
 def faintest(page: Page) -> float:
     """Return the least contrast of a word in a figure with the page, as WCAG defines it."""
-    ground = "getComputedStyle(document.documentElement).backgroundColor"
-    colours = [page.evaluate(ground), *sorted(set(page.evaluate(FILLS)))]
+    colours = [page.evaluate(GROUND), *sorted(set(page.evaluate(FILLS)))]
     values = (
         np.array([[int(c) for c in re.findall(r"\d+", colour)[:3]] for colour in colours]) / 255
     )
@@ -530,8 +530,7 @@ def test_on_a_telephone_in_the_dark(html: str, look: Look) -> None:
     with look(html, viewport=TALL | {"width": 360}, color_scheme="dark") as seen:
         page = seen.page
         assert page.evaluate("document.documentElement.scrollWidth") == 360
-        ground = "getComputedStyle(document.documentElement).backgroundColor"
-        dark = page.evaluate(ground)
+        dark = page.evaluate(GROUND)
         assert faintest(page) > 4.5
         barriers(seen)
         assert clashes(page) == []
@@ -543,7 +542,7 @@ def test_on_a_telephone_in_the_dark(html: str, look: Look) -> None:
         saved = matplotlib.image.imread(Path(download.value.path()), format="png")
         assert saved.shape[0] == 2 * (high + 20 + 20 * 2)
         page.click("#theme")
-        sums = [sum(map(int, re.findall(r"\d+", c)[:3])) for c in (dark, page.evaluate(ground))]
+        sums = [sum(map(int, re.findall(r"\d+", c)[:3])) for c in (dark, page.evaluate(GROUND))]
         assert sums[0] < 200
         assert sums[1] > 600
         # No word keeps the colour that it had in the dark.

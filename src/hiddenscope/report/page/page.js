@@ -389,10 +389,12 @@ async function prepare(figure) {
   plot.setAttribute("aria-label", `${shown.title}. ${claim.textContent}`);
   if ($("details", node).open) showData(figure); else $(".data", node).replaceChildren();
   const whole = figure.layout = fitted(made.layout, width);
+  // A sheet cannot be scrolled.
+  figure.least = onPaper ? 0 : made.wide ?? 0;
   if (made.most) whole.height = Math.min(whole.height, Math.max(300, width + 20));
   Object.assign(whole, { width: undefined, autosize: true, dragmode: coarse ? false : whole.dragmode ?? "zoom" });
   Object.assign(plot.style, {
-    width: onPaper ? `${SHEET}px` : "", minWidth: `${onPaper ? 0 : made.wide ?? 0}px`,
+    width: onPaper ? `${SHEET}px` : "", minWidth: `${figure.least}px`,
     maxWidth: made.most ? `${made.most}px` : "", height: `${whole.height}px`,
   });
   plot.style.setProperty("--high", whole.height);
@@ -400,8 +402,8 @@ async function prepare(figure) {
 }
 
 // What scrolls sideways can be reached, and scrolled, by keyboard.
-function mark({ node, made, width }) {
-  const frame = $(".frame", node), scrolls = !onPaper && made.wide > width;
+function mark({ node, least, width }) {
+  const frame = $(".frame", node), scrolls = least > width;
   const given = { tabindex: "0", role: "region", "aria-label": `${$("h3", node).textContent}, scrolls sideways` };
   for (const [name, value] of Object.entries(given)) if (scrolls) frame.setAttribute(name, value); else frame.removeAttribute(name);
 }
@@ -431,13 +433,17 @@ async function stretch(figure) {
 
 const screenOf = (width) => settings.screens.findLast((least) => least <= width) ?? settings.screens[0];
 
+// What the theme says of these names.
+function themed(...names) {
+  const style = getComputedStyle(document.documentElement);
+  return names.map((name) => style.getPropertyValue(name).trim());
+}
+
 // A figure of the package says under `meta` what differs between screens.
 function fitted({ meta, ...own }, width) {
-  const whole = structuredClone(own);
-  const style = getComputedStyle(document.documentElement);
-  const [soft, ink] = ["--soft", "--ink"].map((name) => style.getPropertyValue(name).trim());
+  const whole = structuredClone(own), [soft, ink, family] = themed("--soft", "--ink", "--sans");
   // Plotly’s own colour of words is for white paper alone.
-  whole.font = { color: soft, ...whole.font, family: style.getPropertyValue("--sans") };
+  whole.font = { color: soft, ...whole.font, family };
   for (const [path, value] of Object.entries(meta?.[screenOf(width)] ?? {})) {
     const steps = path.replaceAll("[", ".").replaceAll("]", "").split("."), last = steps.pop();
     let place = whole;
@@ -530,8 +536,7 @@ function csv(figure) {
 }
 
 async function picture(figure, format) {
-  const style = getComputedStyle(document.documentElement), ink = style.getPropertyValue("--ink").trim(), paper = style.getPropertyValue("--paper").trim();
-  const { layout: own, made: { data } } = figure, width = figure.plot.clientWidth;
+  const [ink, paper] = themed("--ink", "--paper"), { layout: own, made: { data } } = figure, width = figure.plot.clientWidth;
   const words = wrapped($("h3", figure.node).textContent, width / 9), above = 20 + 20 * words.length, height = own.height + above;
   const title = { text: words.map(plain).join("<br>"), x: 0.01, xanchor: "left", y: 1 - 10 * words.length / height, yanchor: "top", font: { size: 15, color: ink } };
   const whole = { ...own, title, width, height, autosize: false, paper_bgcolor: paper, plot_bgcolor: paper, margin: { ...own.margin, t: own.margin.t + above }, font: { ...own.font, color: ink } };
